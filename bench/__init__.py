@@ -1,1 +1,1 @@
-"""Measuring Cutaway beside its peers: see docs/comparison.md."""
+"""Benchmarks of Cutaway and its peers: see docs/comparison.md."""

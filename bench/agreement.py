@@ -1,10 +1,10 @@
-"""Is it the same model? A benchmark of another one would be worth nothing.
+"""Check that engines run the same model: a benchmark of another model would be worthless.
 
-Each engine says what comes next after 32 random prompts, in two batches, and continues four of them by 20 tokens. The
-tokens are compared with those of transformers in float32. Where the weights are exactly the same, 90 % of the next
-tokens and 70 % of the greedy ones must agree (some peers round activations or the cache); elsewhere half of the next
-tokens: random weights prefer one token only by a little, so eight bits change more tokens than they do with trained
-ones. Of another model none would be the same.
+Each engine predicts the next token after 32 random prompts, in two batches, and continues four of them by 20 tokens.
+The tokens are compared with those of transformers in float32. If the weights are exactly the same, 90 % of the next
+tokens and 70 % of the greedy ones must agree (some peers round activations or the cache). Otherwise half of the next
+tokens must agree: random weights prefer one token only slightly, so eight bits change more tokens than with trained
+weights. With another model, no tokens would agree.
 """
 
 import random
@@ -26,7 +26,7 @@ class Continuations:
     greedy: list[list[int]]
 
     def agreement(self, truth: "Continuations") -> dict[str, int]:
-        """Count equal tokens; a continuation counts up to the first other token, and is another text after it."""
+        """Count equal tokens; a continuation counts up to the first token that differs."""
         pairs = zip(self.greedy, truth.greedy, strict=True)
         return {
             "next_same": sum(a == b for a, b in zip(self.next_tokens, truth.next_tokens, strict=True)),
@@ -37,13 +37,13 @@ class Continuations:
 
 
 def random_prompts(seed: int, count: int, n_tokens: int) -> list[list[int]]:
-    """The same prompts for every engine; never twice the same, so a prefix cache would find nothing."""
+    """Return the same prompts for every engine; no two are equal, so that a prefix cache finds nothing."""
     numbers = random.Random(seed)
     return [[numbers.randrange(END_OF_TEXT) for _ in range(n_tokens)] for _ in range(count)]
 
 
 def continuations(peer: PeerProcess) -> Continuations:
-    """Ask an engine for them."""
+    """Ask an engine for its continuations."""
     prompts = random_prompts(0, 32, PROMPT_TOKENS)
     batches = [peer.generate(prompts[:16], 3), peer.generate(prompts[16:], 3)]
     greedy = [peer.generate([prompt], 20).tokens[0] for prompt in prompts[:4]]
@@ -51,7 +51,7 @@ def continuations(peer: PeerProcess) -> Continuations:
 
 
 def check(engine: Engine, found: Mapping[str, int]) -> None:
-    """Raises PeerFailedError where the tokens are those of another model."""
+    """Raise PeerFailedError if the tokens are those of another model."""
     same = found["next_same"] / found["next"]
     greedy_same = found["greedy_same"] / found["greedy"]
     if same < (0.9 if engine.exact else 0.5) or (engine.exact and greedy_same < 0.7):

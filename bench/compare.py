@@ -1,10 +1,10 @@
-"""Cutaway beside its peers, in one run: the same weights, prompts, threads and number of tokens, all greedy.
+"""Compare Cutaway with its peers in one run: the same weights, prompts, threads and number of tokens, all greedy.
 
     bench/setup_peers.sh                                                 # once
     python -m bench.compare [--quick] [--only NAME ...] [--output FILE]
 
-A peer that fails is in the results with its reason; `--only` measures it again, beside ours, and puts it into the
-results that are there.
+A peer that fails is in the results with the reason. `--only` measures it again, beside ours, and merges it into the
+existing results.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""The engines that are compared: each library at each precision, its model, and the settings that won the sweep.
+"""The engines to compare: each library at each precision, its model, and the settings that won the sweep.
 
-The alternatives that lost are in `bench.sweep`, what both measured in docs/comparison.md.
+The other settings are in `bench.sweep`; docs/comparison.md has the measurements of both.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PEERS = ROOT / ".peers"  # environments, models and logs: made by bench/setup_peers.sh, not committed
+PEERS = ROOT / ".peers"  # environments, models and logs: created by bench/setup_peers.sh, not committed
 
 Settings = Mapping[str, bool | int | str]
 
@@ -24,7 +24,7 @@ class Engine:
     exact: bool  # the file holds the model's very weights, so greedy tokens must be those of float32
     settings: Settings = field(default_factory=dict)  # for the peer's `load`
     environment: Mapping[str, str] = field(default_factory=dict)  # for its process
-    needs: str = ""  # an instruction set without which it is too slow to wait for
+    needs: str = ""  # an instruction set without which it is too slow to measure
 
 
 OURS = "Cutaway int8"  # what the others are compared with
@@ -46,9 +46,9 @@ ENGINES = (
 
 @dataclass(frozen=True)
 class Task:
-    """Each of `batch` sequences reads `prompt` tokens of its own and writes `new_tokens`.
+    """Each of `batch` sequences reads `prompt` tokens of its own and generates `new_tokens`.
 
-    Measured is the time to the first token of all (`prefill`), or that of the tokens after it.
+    It measures the time to the first token of all sequences (`prefill`), or the time of the tokens after it.
     """
 
     name: str
@@ -75,7 +75,7 @@ TASKS = (DECODE, DECODE_16, DECODE_LATE, DECODE_LATE_16, PREFILL)
 
 @dataclass(frozen=True)
 class Plan:
-    """Number of rounds of each task; in a round the engines take turns."""
+    """Number of rounds of each task; in each round the engines take turns."""
 
     name: str
     repeats: Mapping[Task, int]

@@ -1,8 +1,8 @@
-"""Measure the explorer's waits in the browser, from the moment of asking.
+"""Measure the explorer's latencies in the browser, from the request on.
 
-    python -m bench.explore MODEL [--out FILE.json]      MODEL as in `cutaway explore --model`, best one of 124M
+    python -m bench.explore MODEL [--out FILE.json]      MODEL as in `cutaway explore --model`, ideally of 124M
 
-The budgets are those of an idle machine with two cores; each number is the median of several tries.
+The budgets are for an idle machine with two cores; each number is the median of several tries.
 """
 
 import argparse
@@ -24,7 +24,7 @@ TRIES = 5
 LONG = 1024  # tokens
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
-# Milliseconds from a change of the address until the page shows what was asked for; run inside the page.
+# Milliseconds from a change of the address until the page shows the result; run inside the page.
 UNTIL = """async ([address, shown, isNewText]) => {
   const before = document.querySelector("main").dataset.trace, began = performance.now();
   location.hash = address;
@@ -42,7 +42,7 @@ SLIDE = """async () => {
   }
   return took.sort((a, b) => a - b)[10];
 }"""
-# The same from a press on the likeliest token until the ten after it are there.
+# The same from a click on the most likely token until the ten candidates after it are shown.
 CLICK = """async () => {
   const main = document.querySelector("main"), before = main.dataset.trace, began = performance.now();
   document.querySelector("ol.candidates button").click();
@@ -53,7 +53,7 @@ CLICK = """async () => {
 FIRST_PAINT = 'performance.getEntriesByName("first-contentful-paint")[0].startTime'
 
 BUDGETS = {
-    "first paint": 300,  # of the frame, before the model answers
+    "first paint": 300,  # of the frame, before the model responds
     "first candidates": 1000,
     "click at 300 tokens": 600,
     "click at 353 tokens": 300,  # of the built-in model
@@ -65,7 +65,7 @@ BUDGETS = {
 
 
 def main() -> None:
-    """Measure and print, and write where that was asked for."""
+    """Measure and print, and write a file if `--out` is given."""
     parser = argparse.ArgumentParser(prog="python -m bench.explore", description="How quickly the explorer answers.")
     parser.add_argument("model")
     parser.add_argument("--out", type=Path)
@@ -89,7 +89,7 @@ def main() -> None:
 
 @contextmanager
 def serving(model: str) -> Iterator[str]:
-    """The address of a server that runs meanwhile."""
+    """Run a server during the block, and yield its address."""
     command = [sys.executable, "-m", "cutaway", "explore", "--model", model, "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout
@@ -101,7 +101,7 @@ def serving(model: str) -> Iterator[str]:
 
 
 def measure(page: Page, address: str) -> dict[str, float]:
-    """Every wait of `BUDGETS`, in milliseconds."""
+    """Measure every latency of `BUDGETS`, in milliseconds."""
     page.set_default_timeout(300_000)
     page.goto(f"{address}#1/play")
     page.wait_for_selector(".candidates li")
@@ -124,7 +124,7 @@ def measure(page: Page, address: str) -> dict[str, float]:
 
 
 def edits(page: Page, text: list[int]) -> Iterator[float]:
-    """Change a token in the middle of a text, again and again, until the candidates after it are there."""
+    """Change a token in the middle of a text repeatedly; wait each time for the candidates after it."""
     place = len(text) // 2
     wait(page, text, "play", ".candidates li", is_new_text=True)
     while True:
@@ -133,14 +133,14 @@ def edits(page: Page, text: list[int]) -> Iterator[float]:
 
 
 def clicks(page: Page, text: list[int]) -> Iterator[float]:
-    """Write the likeliest token again and again, each as soon as the candidates after the one before are there."""
+    """Append the most likely token repeatedly, each as soon as the candidates after the one before are shown."""
     wait(page, text, "play", ".candidates li", is_new_text=True)
     while True:
         yield float(page.evaluate(CLICK))
 
 
 def heads(page: Page, text: list[int]) -> Iterator[float]:
-    """Look at one head after the other of a long text."""
+    """Select one head after the other in a long text."""
     layer = 5
     size = len(text) ** 2
     shown = f'canvas[data-tensor="attn.{layer}"][data-rows="{len(text)}"]'
@@ -151,13 +151,13 @@ def heads(page: Page, text: list[int]) -> Iterator[float]:
 
 
 def wait(page: Page, text: list[int], view: str, shown: str, *, is_new_text: bool) -> float:
-    """Milliseconds until the page shows a selector for that text."""
+    """Return the milliseconds until the page shows a selector for that text."""
     address = f"#1/{view}{'&' if '?' in view else '?'}ids={','.join(map(str, text))}"
     return float(page.evaluate(UNTIL, [address, shown, is_new_text]))
 
 
 def median_of(waits: Iterator[float]) -> float:
-    """The median of several tries."""
+    """Return the median of several tries."""
     return median(islice(waits, TRIES))
 
 

@@ -1,20 +1,20 @@
-"""Decode with GPT-2 124M on one GPU beside transformers, and train it.
+"""Measure decoding and training of GPT-2 124M on one GPU, beside transformers.
 
-    python -m bench.gpu [--output FILE]            # some minutes on an H100, most of them for compiling
+    python -m bench.gpu [--output FILE]            # a few minutes on an H100, mostly for compiling
     python -m bench.gpu --device cpu --tiny        # the same in miniature, to see that every step works
 
-Each figure is printed as soon as it is there, so that a run that is cut off has not been for nothing, and one that
-cannot be had is a line that says why. Weights and tokens are random, which changes no speed. It needs PyTorch and
-NumPy; transformers' figures need transformers.
+Each figure is printed as soon as it is measured, so that an aborted run is not lost. A figure that cannot be measured
+is a line that says why. Weights and tokens are random, which changes no speed. It needs PyTorch and NumPy; the figures
+of transformers need transformers.
 
-Decoding is greedy, after a prompt of 128 tokens, with the next tokens chosen on the GPU: ours as one CUDA graph a
-token, with the engine's kernel or else compiled blocks, transformers' with `StaticCache` and its forward pass compiled
-as its documentation says ("reduce-overhead"). Generating is what a user calls, prompts and sampling included and
-nothing compiled: ours the engine's, transformers' `generate` with its default cache.
+Decoding is greedy, after a prompt of 128 tokens, and chooses the next tokens on the GPU. Ours runs one CUDA graph per
+token, with the engine's kernel or else compiled blocks. transformers runs with `StaticCache` and its forward pass
+compiled as its documentation says ("reduce-overhead"). Generating is what a user calls, including prompts and sampling,
+with nothing compiled: our engine, and transformers' `generate` with its default cache.
 
 Training takes whole steps of Cutaway's trainer, AdamW included, in bfloat16 at context 1,024; its share of the peak is
-that of the FLOPs of matrix products (`training.throughput`) in the published peak, where this GPU has one, and once
-more as nanoGPT and llm.c count them. nanoGPT, where bench/setup_peers.sh has put it, trains beside.
+the FLOPs of matrix products (`training.throughput`) divided by the published peak of the GPU, if there is one, and
+again as nanoGPT and llm.c count them. nanoGPT is measured too, if bench/setup_peers.sh has installed it.
 """
 
 import argparse
@@ -54,15 +54,13 @@ from cutaway.training.trainer import Trainer
 T = TypeVar("T")
 
 TINY = GPT2Config(n_vocab=512, n_ctx=64, n_embd=32, n_head=2, n_layer=2)
-WARM_UP = 3  # steps, or tokens, that are not timed
-TRIES = 3  # parts of decoding that are timed, and times that a text is generated
+WARM_UP = 3  # steps or tokens that are not timed
+TRIES = 3  # timed parts of decoding, and times that a text is generated
 
 
 @dataclass(frozen=True)
 class Work:
-    """A model, sequences of a step and of a micro-batch, sequences that are decoded together, tokens of a prompt and
-    after it.
-    """
+    """A model; sequences of a step, of a micro-batch and decoded together; tokens of a prompt and after it."""
 
     shape: GPT2Config
     batch_sizes: tuple[int, ...]
@@ -78,7 +76,7 @@ MINIATURE = Work(TINY, (2, 4), micro_batch_size=2, steps=2, rows=(1, 3), n_promp
 
 
 def main() -> None:
-    """Measure, print each figure, and write them where that was asked for."""
+    """Measure, print each figure, and write all to a file if `--output` is given."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Speed on one GPU.")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a small model and few tokens")
@@ -123,7 +121,7 @@ def figures(work: Work, device: torch.device) -> Iterator[tuple[str, float | str
 
 
 def usual_flops(shape: GPT2Config) -> int:
-    """Return the FLOPs of a token as nanoGPT counts them: also those of attention to what the mask hides.
+    """Return the FLOPs of a token as nanoGPT counts them, including attention to masked positions.
 
     >>> usual_flops(GPT2Config())
     855166464
@@ -132,7 +130,7 @@ def usual_flops(shape: GPT2Config) -> int:
 
 
 def decodes_with(work: Work, device: torch.device) -> str:
-    """Name what the engine generates with here: kernels serve where they agree with PyTorch's operations."""
+    """Name what the engine generates with here: kernels are used if they agree with PyTorch's operations."""
     engine = _engine(work)
     cache = engine.new_cache(1)
     for _ in range(2):
@@ -141,7 +139,7 @@ def decodes_with(work: Work, device: torch.device) -> str:
 
 
 def trains_with(work: Work, device: torch.device) -> str:
-    """Name what the trainer trains with here, blocks and loss."""
+    """Name the implementation of blocks and loss that the trainer uses here."""
     fused = (fused_agrees(work.shape, device), kernel_agrees(device, torch.bfloat16))
     return ", ".join(
         f"{name} by {'kernels' if is_fused else 'modules'}"
@@ -150,7 +148,7 @@ def trains_with(work: Work, device: torch.device) -> str:
 
 
 def _attempt(measure: Callable[..., T], *arguments: object) -> T | str:
-    """Return what is measured, or in one line why it cannot be."""
+    """Return the measurement, or one line that says why it failed."""
     try:
         return measure(*arguments)
     except Exception as error:  # noqa: BLE001  # whatever it is, the other figures are wanted
@@ -162,11 +160,11 @@ def _peak(name: str, device: torch.device) -> tuple[float, str]:
     return (published[0].peak, "published") if published else (measure_matmul_peak(device, "bfloat16"), "measured")
 
 
-MakeTraining = Callable[[Work, int, torch.device], Callable[[], object]]  # to what takes a step
+MakeTraining = Callable[[Work, int, torch.device], Callable[[], object]]  # returns a function that takes a step
 
 
 def training_speed(work: Work, batch_size: int, device: torch.device, make_training: MakeTraining) -> float:
-    """Return the tokens per second of whole training steps, the median."""
+    """Return the median tokens per second of whole training steps."""
     step = make_training(work, batch_size, device)
     seconds = [_timed(step, device) for _ in range(WARM_UP + work.steps)]
     return batch_size * work.shape.n_ctx / median(seconds[WARM_UP:])
@@ -223,25 +221,25 @@ def train_nanogpt(work: Work, batch_size: int, device: torch.device) -> Callable
 
 
 Step = Callable[[], Tensor]
-MakeStep = Callable[[Work, Tensor, torch.device], Step]  # from prompts (B, T) to what reads and returns tokens (B, 1)
-Generate = Callable[[Tensor, int], list[list[int]]]  # from prompts (B, T) and a number to so many new tokens of each
+MakeStep = Callable[[Work, Tensor, torch.device], Step]  # from prompts (B, T) to a function of tokens (B, 1)
+Generate = Callable[[Tensor, int], list[list[int]]]  # from prompts (B, T) and a number to that many new tokens of each
 MakeGenerate = Callable[[Work, torch.device], Generate]
 
 
 def decoding_speed(work: Work, rows: int, device: torch.device, make_step: MakeStep) -> float:
-    """Return the tokens per second of decoding that many sequences together, the median of some parts."""
+    """Return the median tokens per second of decoding `rows` sequences together."""
     seconds = _decode(work, rows, device, make_step)[1]
     return rows * ((work.n_new - WARM_UP) // TRIES) / median(seconds)
 
 
 def decoded(work: Work, rows: int, device: torch.device, make_step: MakeStep) -> list[list[int]]:
-    """Return the tokens that are decoded after each prompt."""
+    """Return the tokens decoded after each prompt."""
     return _decode(work, rows, device, make_step)[0]
 
 
 @torch.inference_mode()
 def _decode(work: Work, rows: int, device: torch.device, make_step: MakeStep) -> tuple[list[list[int]], list[float]]:
-    """Return the tokens, and the seconds that each part took."""
+    """Return the tokens, and the seconds of each part."""
     step = make_step(work, _prompts(work, rows, device), device)
     tokens = [step().clone() for _ in range(WARM_UP)]
     seconds: list[float] = []
@@ -260,7 +258,7 @@ def _prompts(work: Work, rows: int, device: torch.device) -> Tensor:
 
 
 def generating_speed(work: Work, rows: int, device: torch.device, make_generate: MakeGenerate) -> float:
-    """Return the new tokens per second of generating that many texts together, with prompts, the median of some."""
+    """Return the median new tokens per second of generating `rows` texts together, including prompts."""
     write = make_generate(work, device)
     prompts = _prompts(work, rows, device)
     write(prompts, WARM_UP)
@@ -268,7 +266,7 @@ def generating_speed(work: Work, rows: int, device: torch.device, make_generate:
 
 
 def generate_ours(work: Work, device: torch.device) -> Generate:
-    """Generate with Cutaway's engine, on the device that it takes."""
+    """Generate with Cutaway's engine, on the device that it chooses."""
     engine = _engine(work)
     if engine.device != device.type:
         raise ValueError(f"the engine runs on {engine.device}")
@@ -288,7 +286,7 @@ def _engine(work: Work) -> PyTorchEngine:
 
 
 def generate_theirs(work: Work, device: torch.device) -> Generate:
-    """Generate with transformers as it comes."""
+    """Generate with transformers and its default settings."""
     model = _of_transformers(work, device)
 
     def write(prompts: Tensor, n_new: int) -> list[list[int]]:
@@ -314,7 +312,7 @@ def _initialised(work: Work) -> GPT2:
 
 @dataclass(frozen=True)
 class Replay:
-    """A step that is a CUDA graph, its tokens (B, 1), and what the graph reads: freed, that would be overwritten."""
+    """A step that is a CUDA graph, its tokens (B, 1), and the tensors that the graph reads, which must not be freed."""
 
     graph: torch.cuda.CUDAGraph
     ids: Tensor
@@ -326,7 +324,7 @@ class Replay:
 
 
 def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
-    """Read prompts with Cutaway's module, and make its next step a CUDA graph where there is CUDA."""
+    """Read prompts with Cutaway's module, and make its next step a CUDA graph if there is CUDA."""
     model = _initialised(work).to(device, torch.bfloat16)
     align_output(model)
     held = model.new_cache(len(prompts))
@@ -350,7 +348,7 @@ def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
     before = (ids.clone(), held.lengths.clone())
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # compiling, and what libraries allocate, must be over before a graph is taken
+    with torch.cuda.stream(stream):  # libraries must compile and allocate before a graph is captured
         for _ in range(WARM_UP):
             step()
     torch.cuda.current_stream().wait_stream(stream)
@@ -363,7 +361,7 @@ def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
 
 
 def _scattered(cache: KVCache) -> ScatteredCache:
-    """Return the same cache as rows that the engine's kernel reads."""
+    """Return the cache as rows that the engine's kernel reads."""
     device = cache.k.device
     k, v = (torch.tensor([row.data_ptr() for row in part[0]], device=device) for part in (cache.k, cache.v))
     arrived = torch.zeros(cache.k.shape[1:3], dtype=torch.int32, device=device)
@@ -371,7 +369,7 @@ def _scattered(cache: KVCache) -> ScatteredCache:
 
 
 def transformers_static(work: Work, prompts: Tensor, device: torch.device) -> Step:
-    """Read prompts with transformers' GPT-2, of the same weights, and a static cache; compile what comes after."""
+    """Read prompts with transformers' GPT-2 with the same weights and a static cache; compile the steps after them."""
     from transformers import StaticCache
 
     model = _of_transformers(work, device)

@@ -1,4 +1,4 @@
-"""Describe the machine, and the share of it that other programs used meanwhile. Linux tells most."""
+"""Describe the machine, and measure how much of it other programs use. Linux gives the most details."""
 
 import os
 import platform
@@ -12,14 +12,14 @@ SIMD = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int
 
 
 def simd() -> list[str]:
-    """The instruction sets for arithmetic that the system lets programs use, of those that matter here."""
+    """Return the arithmetic instruction sets that the system lets programs use, among those that matter here."""
     info = _cpu_info()
     flags = (info.get("flags") or info.get("Features") or "").split()
     return [name for name in SIMD if name in flags]
 
 
 def describe() -> dict[str, object]:
-    """The processor as the system names it, the instruction sets that matter here, memory and system."""
+    """Return the processor's name, the instruction sets that matter here, memory and operating system."""
     info = _cpu_info()
     model = info.get("model name") or _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     return {
@@ -45,7 +45,7 @@ class Neighbours:
         self._own = _own_seconds()
 
     def share(self) -> float | None:
-        """From 0 to 1, since this object was made; None where the system does not say. Children count once ended."""
+        """Return the share (0 to 1) since creation; None if unknown. Children count once they have ended."""
         if self._busy is None or (busy := _busy_seconds()) is None:
             return None
         available = (time.monotonic() - self._since) * (os.cpu_count() or 1)
@@ -62,7 +62,7 @@ def _cpu_info() -> dict[str, str]:
 
 
 def _text(path: str) -> str:
-    """A file of the kernel's; empty where it has none."""
+    """Read a file of the kernel; empty if there is none."""
     return Path(path).read_text(encoding="utf-8").strip() if Path(path).exists() else ""
 
 
@@ -74,7 +74,7 @@ def _output(*command: str) -> str:
 
 
 def _busy_seconds() -> float | None:
-    """Processor time that all programs have had, and what the host took away from this machine."""
+    """Return the processor time of all programs, including what the host took from this machine."""
     if sys.platform != "linux":
         return None
     fields = _text("/proc/stat").split("\n", 1)[0].split()[1:]

@@ -1,4 +1,4 @@
-"""Measure the bytes a second of a plain read: the yardstick for decoding, which reads all weights each token."""
+"""Measure the memory bandwidth of plain reads: the yardstick for decoding, which reads all weights for each token."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ PASSES = 15
 
 
 def read_bandwidth(n_bytes: int, threads: int) -> float | None:
-    """Bytes a second that so many threads read from a buffer of that size; None where `probe` was not compiled."""
+    """Return the bytes per second that `threads` threads read from a buffer; None if `probe` was not compiled."""
     probe = PEERS / "probe"  # probe.c, compiled by setup_peers.sh
     if not probe.exists():
         return None

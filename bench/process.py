@@ -1,4 +1,4 @@
-"""The driver's end of a peer: a process in the peer's own environment, stopped whenever it is not its turn."""
+"""The driver's side of a peer: a process in the peer's own environment, stopped whenever it is not its turn."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from cutaway.errors import CutawayError
 
 LOGS = PEERS / "logs"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-TIMEOUT = 300.0  # seconds that any one answer may take
+TIMEOUT = 300.0  # seconds that one answer may take
 
 
 class PeerFailedError(CutawayError):
@@ -61,7 +61,7 @@ class PeerProcess:
         return str(self._ask(request)["version"])
 
     def generate(self, prompts: list[list[int]], new_tokens: int) -> Answer:
-        """Greedy tokens after each prompt."""
+        """Return the greedy tokens after each prompt."""
         answer = Answer(**self._ask({"prompts": prompts, "new_tokens": new_tokens}))
         if [len(row) for row in answer.tokens] != [new_tokens] * len(prompts):
             raise PeerFailedError(f"wrote {[len(row) for row in answer.tokens]} tokens, not {new_tokens} a sequence")
@@ -69,7 +69,7 @@ class PeerProcess:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Between its turns the process is stopped: threads that spin while they wait would disturb the others."""
+        """Stop the process between its turns: threads that spin while they wait would disturb the others."""
         self._process.send_signal(signal.SIGCONT)
         yield
         self._process.send_signal(signal.SIGSTOP)
@@ -99,7 +99,7 @@ class PeerProcess:
         return answer
 
     def _last_words(self) -> str:
-        """Return the reason for which the process ended."""
+        """Return the reason why the process ended."""
         code = self._process.wait()
         if code == -signal.SIGKILL:
             return f"killed: no answer in {TIMEOUT:.0f} s, or no memory"

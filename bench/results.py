@@ -1,4 +1,4 @@
-"""From measured seconds to the JSON document that the tables are generated from."""
+"""Convert measured seconds to the JSON document that the tables are generated from."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Record:
 def document(
     plan: Plan, threads: int, records: Sequence[Record], bandwidths: Sequence[float], neighbours: float | None
 ) -> Document:
-    """Everything about a run. Rates are tokens a second of all sequences; `ratio` is how many times ours is faster."""
+    """Describe a run. Rates are tokens per second of all sequences; `ratio` is how many times faster ours is."""
     ours = next(_entry(record) for record in records if record.engine.name == OURS)
     entries = [_entry(record) for record in records]
     for entry in entries:
@@ -54,14 +54,14 @@ def document(
 
 
 def merge(old: Document, new: Document, names: Sequence[str]) -> Document:
-    """`old` with the engines of those names as `new` has them; their ratios are to ours in the new run."""
+    """Return `old` with the named engines replaced by those of `new`; their ratios are to ours in the new run."""
     fresh = {entry["name"]: entry for entry in new["engines"] if entry["name"] in names}
     known = [fresh.pop(entry["name"], entry) for entry in old["engines"]]
     return old | {"engines": known + list(fresh.values())}
 
 
 def weight_bytes() -> int:
-    """Bytes that our int8 model reads for a token: its file, but only one of the positions."""
+    """Return the bytes that our int8 model reads for a token: its file, but only one row of the positions."""
     size = (PEERS / "models" / "int8" / "model.safetensors").stat().st_size
     return size - 1024 * 768 * 4
 
@@ -94,7 +94,7 @@ def _summary(seconds: Sequence[float], tokens: int) -> Document:
 
 
 def _ratios(ours: Document, theirs: Document) -> dict[str, float]:
-    """Speed of ours over theirs at each task that both did."""
+    """Return the speed of ours divided by theirs for each task that both did."""
     return {
         name: ours["tasks"][name]["tokens_per_second"] / task["tokens_per_second"]
         for name, task in theirs["tasks"].items()
@@ -103,7 +103,7 @@ def _ratios(ours: Document, theirs: Document) -> dict[str, float]:
 
 
 def _installed(library: str) -> int | None:
-    """Size of an installed library with its dependencies, without Python and pip."""
+    """Return the size of an installed library with its dependencies, without Python and pip."""
     packages = next((PEERS / library).glob("lib/python*/site-packages"), None)
     if packages is None:
         return None
@@ -119,6 +119,6 @@ def _size(path: Path) -> int:
 
 
 def commit() -> str:
-    """Name of the commit that is checked out, with \"-dirty\" after changes."""
+    """Return the name of the checked-out commit, with \"-dirty\" if there are changes."""
     command = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()

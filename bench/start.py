@@ -1,11 +1,11 @@
-"""Time from starting a process to its first token: every engine of `bench.compare`, and our command line, in turns.
+"""Measure the time from process start to first token: all engines of `bench.compare` and our command line, in turns.
 
     bench/setup_peers.sh                                        # once
     python -m bench.start [--rounds N] [--threads N] [--output FILE]
 
 An engine reads a prompt of 8 token ids and returns the id of the next one, in a new Python process, with its model in
-the system's file cache. `cutaway generate` reads the prompt as text, and its first token is what it prints. CPU seconds
-are those of user and system together, of all threads, until the token; the process is killed then.
+the system's file cache. `cutaway generate` reads the prompt as text, and its first token is its first output. CPU
+seconds are user and system time of all threads until the token. Then the process is killed.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TEXT = "one two three four five six seven eight"  # 8 tokens
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds until the first token: on the clock, and of the processors."""
+    """Seconds until the first token: wall clock, and processor time."""
 
     wall: float
     cpu: float
@@ -87,7 +87,7 @@ def _warm_up(record: Record) -> bool:
 
 
 def _start_engine(engine: Engine, threads: int) -> Start:
-    """Start a process of the engine's environment; `bench.peers` has the code that it runs."""
+    """Start a process in the engine's environment; `bench.peers` has the code that it runs."""
     before = _children_seconds()
     began = perf_counter()
     process = PeerProcess(engine, threads)
@@ -117,7 +117,7 @@ def _start_command(threads: int) -> Start:
 
 
 def _children_seconds() -> float:
-    """User and system time of all child processes that have ended."""
+    """Return the user and system time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

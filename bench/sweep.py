@@ -1,8 +1,8 @@
-"""Which settings suit each peer best here? Those that win are written into `bench.engines`.
+"""Find the fastest settings of each peer on this machine; they are then written into `bench.engines`.
 
     python -m bench.sweep LIBRARY ... [--threads N]      as in `python -m bench.sweep llama_cpp openvino`
 
-What is there now runs beside each alternative, in turns; printed are tokens per second, and how that differs.
+The current settings and each alternative run in turns. It prints tokens per second, and the difference.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from cutaway.errors import guarded
 
 PLAN = Plan("sweep", {DECODE: 3, PREFILL: 3, DECODE_16: 2})
 
-# What to try instead: names that start with CT2_ are environment variables, others go to the `load` of the peer.
+# Alternatives: names that start with CT2_ are environment variables, others are passed to the peer's `load`.
 ALTERNATIVES: Mapping[str, tuple[dict[str, bool | int | str], ...]] = {
     "transformers": ({"attention": "eager"},),
     "ctranslate2": ({"CT2_USE_MKL": "1"}, {"CT2_USE_EXPERIMENTAL_PACKED_GEMM": "1"}),
@@ -58,7 +58,7 @@ def _alternatives(engine: Engine) -> Iterator[Engine]:
 
 
 def _rates(record: Record, usual: Record) -> str:
-    """Tokens per second of each task, and the change against the usual settings."""
+    """Return the tokens per second of each task, and the change against the usual settings."""
     rates = {task: task.measured_tokens / median(record.seconds[task.name]) for task in PLAN.repeats}
     before = {task: task.measured_tokens / median(usual.seconds[task.name]) for task in PLAN.repeats}
     return "  ".join(f"{task.name} {rate:.1f} ({rate / before[task] - 1:+.0%})" for task, rate in rates.items())

@@ -1,7 +1,7 @@
 """Tables of speeds, generated from the JSON of `bench.compare` and `bench.start`.
 
 python -m bench.table           write them between the markers in the READMEs and docs/comparison.md
-python -m bench.table --check   end with status 1 where one of those holds anything else
+python -m bench.table --check   exit with status 1 if one of them holds anything else
 """
 
 import argparse
@@ -19,7 +19,7 @@ STARTS = ROOT / "bench" / "results" / "start.json"
 
 
 class Place(NamedTuple):
-    """A document with a table, in a language, of what was measured on one machine."""
+    """A document, in a language, with a table of the measurements on one machine."""
 
     path: Path
     language: str
@@ -115,13 +115,13 @@ WORDS: dict[str, Words] = {
 
 
 def read_results(path: Path) -> Document:
-    """The results of `bench.compare` or `bench.start`."""
+    """Read the results of `bench.compare` or `bench.start`."""
     document: Document = json.loads(path.read_text(encoding="utf-8"))
     return document
 
 
 def markdown(document: Document, starts: Document, language: str) -> str:
-    """The table, and under it what it was measured on and which engines failed."""
+    """Return the table, and under it the machine and the engines that failed."""
     words = WORDS[language]
     seconds = {entry["name"]: entry["wall_seconds"]["min"] for entry in starts["starts"]}
     head: tuple[str, ...] = words["head"]
@@ -131,7 +131,7 @@ def markdown(document: Document, starts: Document, language: str) -> str:
 
 
 def with_table(text: str, table: str) -> str:
-    """The document's text with the table between its markers; ValueError where it has none."""
+    """Return the document's text with the table between its markers. Raises ValueError if it has no markers."""
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
@@ -199,7 +199,7 @@ def _processor(machine: Document) -> str:
 
 
 def _share(machine: Document, words: Words) -> str:
-    """Share of the processors that other programs took."""
+    """Return the share of the processors that other programs took."""
     return words["unknown"] if machine["others"] is None else f"{machine['others']:.0%}"
 
 

@@ -1,14 +1,14 @@
-"""Training speed of GPT-2 124M: Cutaway's trainer, nanoGPT's model and transformers' Trainer, in turns.
+"""Measure training of GPT-2 124M with Cutaway's trainer, nanoGPT's model and transformers' Trainer, in turns.
 
     bench/setup_peers.sh nanogpt                                 # once
     python -m bench.train [--dtype bfloat16|float32] [--rounds N] [--only NAME …] [--output FILE]
 
 All run in this environment, with its PyTorch. In each round each trainer is a new process that takes a few steps to
-warm up and a few that are timed, so that other work on the machine disturbs all alike; a trainer's figure is the
-median of its steps, in seconds and in seconds of the processor: with `--threads 1` these are nearly the same on an
-idle machine, and on a busy one the latter are what can be compared. A step reads `--batch-size` sequences of `--n-ctx`
-tokens of this project's documentation and updates all weights with AdamW; losses are recorded, so that it can be seen
-that all learn. A sampled vocabulary does less work than the full one, and an entry that uses it says so.
+warm up and a few that are timed, so that other work on the machine disturbs all alike; a trainer's figure is the median
+of its steps, in seconds and in processor seconds. With `--threads 1` the two are nearly the same on an idle machine; on
+a busy one, only processor seconds can be compared. A step reads `--batch-size` sequences of `--n-ctx` tokens of this
+project's documentation and updates all weights with AdamW; losses are recorded, to show that all learn. A sampled
+vocabulary does less work than the full one, and an entry that uses it says so.
 """
 
 import argparse
@@ -30,12 +30,12 @@ from cutaway.errors import guarded
 
 OUTPUT = ROOT / "bench" / "results" / "train.json"
 TIMEOUT = 1800  # seconds that a turn may take
-LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # to what of the processor PyTorch and oneDNN may use
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # on the instruction sets that PyTorch and oneDNN may use
 
 
 @dataclass
 class Entry:
-    """A trainer with its settings, and what was measured of it."""
+    """A trainer with its settings and its measurements."""
 
     name: str
     module: str

@@ -1,4 +1,4 @@
-"""Measuring: all engines are loaded and take turns at each task, so that other work here disturbs all alike."""
+"""Measure engines in turns: all are loaded and take turns at each task, so that other work disturbs all alike."""
 
 import signal
 import sys
@@ -13,7 +13,7 @@ from bench.probe import read_bandwidth
 from bench.process import PeerFailedError, PeerProcess
 from bench.results import Record, weight_bytes
 
-USE = Task("use", prompt=128, batch=1, new_tokens=65)  # what memory is measured over
+USE = Task("use", prompt=128, batch=1, new_tokens=65)  # the task that memory is measured with
 
 
 class Bench:
@@ -26,8 +26,8 @@ class Bench:
         self._processes: dict[str, PeerProcess] = {}
 
     def run(self, plan: Plan) -> None:
-        """Load all, measure all in turns, and then the memory of each in a new process."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # or stopped peers would stay for ever
+        """Load all engines, measure all in turns, and then measure the memory of each in a new process."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # or stopped peers would stay forever
         try:
             self._load()
             self._measure(plan)
@@ -68,13 +68,13 @@ class Bench:
         record.seconds.setdefault(task.name, []).append(answer.first if task.prefill else answer.rest)
 
     def _measure_memory(self, record: Record) -> None:
-        """Peak memory of one load and one short generation."""
+        """Measure the peak memory of one load and one short generation."""
         with closing(PeerProcess(record.engine, self.threads)) as process:
             process.load()
             record.peak = process.generate(random_prompts(0, USE.batch, USE.prompt), USE.new_tokens).peak
 
     def _each(self, title: str, do: Callable[[Record], None]) -> None:
-        """Let every engine that has not failed do something."""
+        """Call `do` for every engine that has not failed."""
         for record in (record for record in self.records if record.failed is None):
             _say(f"{title}: {record.engine.name}")
             try:

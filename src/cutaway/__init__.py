@@ -38,7 +38,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-# A name is imported when it is first used: `cutaway --help` has no time for NumPy.
+# Names are imported on first use, so that `cutaway --help` does not wait for NumPy.
 _HOMES = {
     "checkpoints": ("save_checkpoint",),
     "config": ("PUBLISHED", "GPT2Config"),

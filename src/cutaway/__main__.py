@@ -1,4 +1,4 @@
-"""`python -m cutaway` and the `cutaway` script: the command line, with signals answered."""
+"""`python -m cutaway` and the `cutaway` script: the command line, with signal handling."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)  # besides Ctrl-C
 def main() -> int:
     """Run the command that the process's arguments name and return its exit code.
 
-    Until `cutaway.cli` is imported Ctrl-C ends the process at once and in silence, as it ends any other program.
+    Until `cutaway.cli` is imported, Ctrl-C ends the process at once and silently, as it does any other program.
 
     >>> from unittest.mock import patch
     >>> with patch("sys.argv", ["cutaway", "tokenizer", "encode", "A robot"]):
@@ -37,9 +37,9 @@ def main() -> int:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """End with 128 + the signal's number, as a shell reports it, so that no unfinished file is left; a second signal
-    ends the process at once. One that is ignored, as with nohup, stays ignored; torchrun's processes, which may wait
-    for each other where Python answers no signal, die of it.
+    """Exit with 128 + the signal's number, as a shell reports it, so that no unfinished file is left. A second signal
+    ends the process at once. An ignored signal, as with nohup, stays ignored. In torchrun's processes a signal keeps
+    its default action, because they may wait for each other where Python handles no signals.
     """
     handled = [
         number
@@ -63,7 +63,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 if __name__ == "__main__":
     code = main()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        # One of torchrun's processes: threads that PyTorch leaves behind now and then abort an interpreter at its end.
+        # One of torchrun's processes: threads that PyTorch leaves behind sometimes abort the interpreter at exit.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)

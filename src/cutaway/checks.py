@@ -33,7 +33,7 @@ def check_int(name: str, value: object, least: int, most: int | None = None) -> 
 def check_float(name: str, value: object, least: float, most: float) -> float:
     """Return `value` as a float. Raises UsageError unless it is a number (no bool) from `least` to `most`.
 
-    A number of NumPy is one, such as an entry of a float32 array.
+    NumPy numbers are accepted, such as an entry of a float32 array.
 
     >>> check_float("top_p", 1, 0, 1)
     1.0
@@ -46,7 +46,7 @@ def check_float(name: str, value: object, least: float, most: float) -> float:
 
 
 def check_top_p(name: str, value: object) -> float:
-    """Return `value` as a share of the probability to sample from. Raises UsageError unless it is above 0, up to 1.
+    """Return `value` as a probability for top-p. Raises UsageError unless it is above 0 and at most 1.
 
     >>> check_top_p("top_p", 0)
     Traceback (most recent call last):
@@ -68,7 +68,7 @@ def parse_share(text: str) -> float | None:
 
 
 def read_share(name: str, text: str) -> float:
-    """Return the share that a text is. Raises UsageError, which says how to write one, unless it is one from 0 to 1.
+    """Parse a share from 0 to 1. Raises UsageError, which says how to write a share, for any other text.
 
     >>> read_share("share", "half")
     Traceback (most recent call last):
@@ -81,13 +81,13 @@ def read_share(name: str, text: str) -> float:
 
 
 def show(value: object) -> str:
-    """Show a value in a message: exactly, on one line, and no more than its beginning.
+    """Format a value for a message: exactly, on one line, and cut to 60 characters.
 
     >>> show([[1, 2]]), show(1.0000001), len(show("x" * 1000))
     ('[[1, 2]]', '1.0000001', 60)
     """
     try:
         text = " ".join(map(str.strip, repr(value).splitlines()))
-    except ValueError:  # Python writes no integer of more than 4,300 digits
+    except ValueError:  # Python does not print integers of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

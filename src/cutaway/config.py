@@ -1,9 +1,9 @@
 """Hyperparameters of a GPT-2 under OpenAI's names, and those of the four published models.
 
-Defaults are the smallest published model. A field exists only where another value is a GPT-2 too: a different width,
-context or vocabulary, an untied head, and the mathematics that transformers' GPT-2 has a setting for, under its names
-(`activation_function` and the scale of attention, which Cerebras, CodeParrot and Stanford's models change). One field
-leaves GPT-2: `relative_positions`, the attention of the Music Transformer. Everything else is not configurable.
+The defaults are those of the smallest published model. A field exists only if a model with another value is still a
+GPT-2: its width, context or vocabulary, an untied head, and what transformers' GPT-2 can configure, under the same
+names (`activation_function` and the scale of attention, which the models of Cerebras, CodeParrot and Stanford change).
+One field goes beyond GPT-2: `relative_positions`, the attention of the Music Transformer. Nothing else is configurable.
 Source: `hparams.json` and `src/model.py` of openai/gpt-2.
 """
 
@@ -20,7 +20,7 @@ ACTIVATIONS = ("gelu_new", "gelu", "relu", "silu", "tanh")
 
 
 class _DefaultWidth(int):
-    """The default `n_inner`. Its type sets it apart from a given width, so that `replace` computes it anew."""
+    """The default `n_inner`. Its type distinguishes it from an explicit width, so that `replace` recomputes it."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class GPT2Config:
     """Hyperparameters of a GPT-2. Raises UsageError if they are invalid.
 
     `n_inner` is the width of the MLP's hidden layer; the default, 0, stands for 4 * `n_embd`. `activation_function` is
-    one of `ACTIVATIONS`. The scores of attention are q · k divided by `attention_divisor`; `reorder_and_upcast_attn`
-    asks for float32 there, which all engines have anyway: it changes nothing and is kept for others who read the file.
+    one of `ACTIVATIONS`. Attention scores are q · k divided by `attention_divisor`. `reorder_and_upcast_attn` asks for
+    float32 scores, which all engines use anyway: it has no effect, and is kept for other programs that read the file.
 
-    With `relative_positions` M each head of each block has an embedding E (M, d_head) of the distances 0 to M - 1, and
+    With `relative_positions` M, each head of each block has an embedding E (M, d_head) of the distances 0 to M - 1, and
     q_i · E[i - j] is added to q_i · k_j before the division; nothing is added for larger distances (relative attention:
     Shaw et al. 2018, arXiv:1803.02155; Huang et al. 2018, arXiv:1809.04281). 0 is GPT-2.
 
@@ -76,7 +76,7 @@ class GPT2Config:
         return self.n_embd // self.n_head
 
     def attention_divisor(self, layer: int) -> float:
-        """Compute what a layer divides q · k by: the root of a head's width, unless the config says otherwise.
+        """Compute the divisor of q · k in a layer: the root of the head's width, unless the config says otherwise.
 
         >>> GPT2Config().attention_divisor(2), GPT2Config(scale_attn_by_inverse_layer_idx=True).attention_divisor(2)
         (8.0, 24.0)
@@ -118,7 +118,7 @@ def _check_size(name: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """One of OpenAI's four models: hub name, today's name by size, and the first one, which miscounted."""
+    """One of OpenAI's four models: its hub name, its current name by size, and its first one, which miscounted."""
 
     name: str
     size: str

@@ -1,4 +1,4 @@
-"""Files that are whole on the disk or not there, and their hashes."""
+"""Atomic writes of files, and hashes of files."""
 
 import hashlib
 import os
@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_CHUNK = 1 << 20  # bytes that are hashed at a time
+_CHUNK = 1 << 20  # bytes hashed at a time
 
 
 def sync(path: Path) -> None:
-    """See a file's or a directory's content onto the disk. Raises OSError.
+    """Flush the content of a file or a directory to disk. Raises OSError.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -26,9 +26,9 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write in, `NAME.part`, which becomes `path` when the block ends well and it is on the disk.
+    """Open `NAME.part` for writing; when the block ends, flush it to disk and rename it to `path`.
 
-    It is removed if the block ends otherwise. Raises OSError.
+    If the block raises, it is removed. Raises OSError.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -52,7 +52,7 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def hash_files(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of files, one after the other. Raises OSError.
+    """Return the SHA-256 of the concatenated contents of files. Raises OSError.
 
     >>> hash_files([])[:16]
     'e3b0c44298fc1c14'

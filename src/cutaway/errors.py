@@ -15,7 +15,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 TERMINATED = 143  # 128 + SIGTERM
 
 NO_MEMORY = "not enough memory; try a smaller model, fewer texts at once, or int8"
-_OUT_OF_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)  # of a library to import
+_OUT_OF_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)  # when a library is imported
 
 
 class CutawayError(Exception):
@@ -49,7 +49,7 @@ class EngineError(CutawayError):
 
 
 class NonFiniteError(EngineError):
-    """A model's numbers are too large for the type that it computes in, so that its logits hold NaN or infinity."""
+    """Logits hold NaN or infinity, because a model's numbers are too large for the type that it computes in."""
 
 
 class RunError(CutawayError):
@@ -74,7 +74,7 @@ def complain(message: str) -> None:
 
 
 def guarded(action: Callable[[], None], tell: Callable[[str], None] = complain) -> int:
-    """Run `action` and return its exit code; an expected error or one of the system's is passed to `tell` as one line.
+    """Run `action` and return its exit code; an expected error or one of the system is passed to `tell` as one line.
 
     >>> def refuse() -> None:
     ...     raise UsageError("no such figure: F99")
@@ -99,7 +99,7 @@ def guarded(action: Callable[[], None], tell: Callable[[str], None] = complain) 
     except KeyboardInterrupt:
         return INTERRUPTED
     except RuntimeError as error:
-        if not isinstance(error.__cause__, KeyboardInterrupt):  # which Python 3.11 wraps while a class is made
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps it while a class is created
             raise
         return INTERRUPTED
     except BrokenPipeError:
@@ -107,6 +107,6 @@ def guarded(action: Callable[[], None], tell: Callable[[str], None] = complain) 
     except OSError as error:
         message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
         code = OUTSIDE
-    with suppress(OSError):  # standard error may be gone too
+    with suppress(OSError):  # standard error may be closed too
         tell(message)
     return code

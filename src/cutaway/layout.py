@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-_LEAST_COLUMNS = 20  # of a cell that is wrapped
-_UNBROKEN = re.compile(  # what stays on one line
+_LEAST_COLUMNS = 20  # minimum width of a wrapped cell
+_UNBROKEN = re.compile(  # text that is never broken
     r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+(?:\s%[^\s\u2e80-\u9fff（]*)?)[，。；：、？！）]*\s*|\S\s*"
 )
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -30,7 +30,7 @@ def _char_width(char: str) -> int:
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a count with its noun, in the plural unless it is one.
+    """Format a count with its noun, in the plural unless the count is 1.
 
     >>> counted(1, "step"), counted(1000, "step")
     ('1 step', '1,000 steps')
@@ -50,7 +50,7 @@ def table(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[st
 
 
 def wrapped_table(rows: Sequence[Sequence[str]], align: str, columns: int, gap: str = "  ") -> list[str]:
-    """Lay out rows as `table` does, in lines of at most `columns`: the last cells are wrapped, to 20 columns at least.
+    """Lay out rows as `table` does, in lines of at most `columns`: the last cells are wrapped, to at least 20 columns.
 
     >>> print("\\n".join(wrapped_table([["tldr", "a text to what follows it"], ["a", "b"]], "<<", 26)))
     tldr  a text to what
@@ -89,7 +89,7 @@ def wrap(words: Iterable[str], columns: int) -> list[str]:
 
 
 def fitting(text: str, columns: int) -> int:
-    """Count the characters at the beginning of a text that fit into so many columns.
+    """Count the leading characters of a text that fit into `columns` columns.
 
     >>> fitting("robot", 4), fitting("机器人", 4)
     (4, 2)
@@ -103,7 +103,7 @@ def fitting(text: str, columns: int) -> int:
 
 
 def wrap_prose(prose: str, columns: int) -> list[str]:
-    """Wrap prose; Chinese, which has no spaces, breaks before any of its characters but punctuation.
+    """Wrap prose; Chinese, which has no spaces, may break before any character except punctuation.
 
     >>> wrap_prose("a robot must obey", 9), wrap_prose("机器人必须服从", 8)
     (['a robot', 'must obey'], ['机器人必', '须服从'])
@@ -120,7 +120,7 @@ def wrap_prose(prose: str, columns: int) -> list[str]:
 
 
 def fold(text: str, columns: int) -> list[str]:
-    """Wrap prose as `wrap_prose` does, and cut what does not fit into a line of its own.
+    """Wrap prose as `wrap_prose` does, and break words that are longer than a line.
 
     >>> fold("a robot must obey", 9), fold("unconditionally", 9)
     (['a robot', 'must obey'], ['unconditi', 'onally'])
@@ -136,7 +136,7 @@ def fold(text: str, columns: int) -> list[str]:
 
 
 def minus(number: str) -> str:
-    """Write a number for people, with a minus sign; what programs read has a hyphen.
+    """Format a number for people, with a minus sign; output for programs has a hyphen.
 
     >>> minus("-1.50"), minus("1e-08")
     ('−1.50', '1e−08')
@@ -145,7 +145,7 @@ def minus(number: str) -> str:
 
 
 def percent(share: float, places: int = 2) -> str:
-    """Write a share in percent.
+    """Format a share in percent.
 
     >>> percent(0.6561), percent(1, 0)
     ('65.61 %', '100 %')
@@ -154,7 +154,7 @@ def percent(share: float, places: int = 2) -> str:
 
 
 def bar(share: float, columns: int) -> str:
-    """Draw a bar that fills a share of the columns, in steps of an eighth of one.
+    """Draw a bar that fills a share of the columns, in steps of an eighth of a column.
 
     >>> bar(0.5, 5)
     '██▌'

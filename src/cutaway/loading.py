@@ -25,9 +25,9 @@ def load(
     name "owner/name".
 
     `dtype` defaults to that of the checkpoint, `engine` to "cpu" ("reference" if the compiled library is missing).
-    Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says what to do. A tokenizer
-    that cannot be read is an error only once text is given; token ids work without it. Heads that are not the language
-    model's are left out, with a RuntimeWarning.
+    Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says what to do. An unreadable
+    tokenizer is an error only when text is given; token ids work without it. Heads other than the language model's are
+    ignored, with a RuntimeWarning.
 
     >>> load("builtin", engine="reference").engine.dtype
     'float32'
@@ -49,7 +49,7 @@ def load(
 
 
 def left_out_message(model: str, left_out: Sequence[str]) -> str:
-    """Say which tensors of a checkpoint are left out, for it holds more than a language model.
+    """Say which tensors of a checkpoint are ignored because they are not part of the language model.
 
     >>> left_out_message("mine", ["v_head.summary.weight", "v_head.summary.bias"])
     'mine: v_head.summary.weight and 1 more left out: only the language model is read'

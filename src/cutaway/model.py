@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -28,6 +29,7 @@ from cutaway.untrusted import quote
 
 if TYPE_CHECKING:  # not needed for a first token
     from cutaway.data.chat import Message
+    from cutaway.data.chat_forms import ChatForm
     from cutaway.tasks import Task, TaskEncoder
     from cutaway.trace import Intervention, Progress, Trace
 
@@ -44,9 +46,9 @@ class Candidate:
 
 
 class Model:
-    """A GPT-2 and the codec of its ids. Without one, or with one that has no text, it takes and gives token ids only.
+    """A GPT-2 and the codec of its token ids. Without a codec for text, it takes and returns token ids only.
 
-    `codec` is what the ids stand for, `tokenizer` the same if that is text, else None.
+    `tokenizer` is the codec if it is for text, else None.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Model:
         self.tokenizer = codec if isinstance(codec, Codec) else None
         self.name = name
         self.generation_config = generation_config  # the defaults of `generate`, which a checkpoint may set
-        self.metadata = metadata or Metadata()  # what the checkpoint says beside its weights
+        self.metadata = metadata or Metadata()  # what the checkpoint holds besides its weights
         self.weights = EffectiveWeights(weights, engine.dtype)
         self._replies = PromptCache(engine, self.codec)
 
@@ -132,12 +134,12 @@ class Model:
         mask: TokenMask | None = None,
         **overrides: object,
     ) -> Completion | list[Completion]:
-        """Continue a prompt: once, or with `samples` so many times as a list. An empty prompt starts a new text.
+        """Continue a prompt: once, or `samples` times, as a list. An empty prompt starts a new text.
 
         The settings are those of `config`, or else of `model.generation_config`, with the fields in `overrides`
-        replaced: see `GenerationConfig`. `mask` says before each token which may come next, such as the grammar of
-        music (`cutaway.music.grammar.mask_of`). Sample i uses the seed `seed + i`; the results name theirs. Raises
-        UsageError for invalid settings and for a prompt longer than the context.
+        replaced: see `GenerationConfig`. `mask` is called before each token and says which tokens are allowed, such as
+        the grammar of music (`cutaway.music.grammar.mask_of`). Sample i uses the seed `seed + i`, which its result
+        reports. Raises UsageError for invalid settings and for a prompt longer than the context.
 
         >>> import cutaway
         >>> model = cutaway.load("builtin")
@@ -178,8 +180,8 @@ class Model:
     ) -> list[Completion]:
         """Continue each prompt `samples` times, reading it once; all samples of the first prompt come first.
 
-        At most 4,096 sequences in all: each has logits over the whole vocabulary in memory. Sequence i uses the seed
-        `seed + i`, and `generate` with that seed returns the same text.
+        There may be at most 4,096 sequences: each keeps logits over the whole vocabulary in memory. Sequence i uses the
+        seed `seed + i`, and `generate` with that seed returns the same text.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -200,7 +202,7 @@ class Model:
         mask: TokenMask | None = None,
         **overrides: object,
     ) -> Iterator[tuple[int, Chunk]]:
-        """Continue prompts as `generate_batch` does, as (sequence, chunk) in the order of generation.
+        """Continue prompts as `generate_batch` does; yield (sequence, chunk) pairs in the order of generation.
 
         >>> import cutaway
         >>> chunks = cutaway.load().stream_batch(["A robot", "Once"], max_new_tokens=2, ignore_eos=True)
@@ -213,11 +215,11 @@ class Model:
     def chat(
         self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
     ) -> Completion:
-        """Reply to a conversation, in the form in which `cutaway finetune` learns {"messages"}.
+        """Reply to a conversation, formatted as the model's chat template says: see `cutaway.data.chat_forms`.
 
-        Each message has a "role" (system, user or assistant) and its "content". The oldest are left out where the
-        context has no room for them: see `fit_messages`. Raises UsageError as `generate` does, and for anything but
-        messages.
+        Without a template, messages are formatted as `cutaway finetune` formats {"messages"}. Each message has a "role"
+        (system, user or assistant) and "content". The oldest messages are dropped if they do not fit the context: see
+        `fit_messages`. Raises UsageError as `generate` does, and for invalid messages.
 
         >>> import cutaway
         >>> reply = cutaway.load().chat([{"role": "user", "content": "Who are you?"}], max_new_tokens=5)
@@ -233,7 +235,7 @@ class Model:
     def stream_chat(
         self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
     ) -> Iterator[Chunk]:
-        """Reply as `chat` does, a chunk at a time; white space at the end is not taken off.
+        """Reply as `chat` does, a chunk at a time; trailing white space is kept.
 
         >>> import cutaway
         >>> messages = [{"role": "user", "content": "Who are you?"}]
@@ -246,11 +248,11 @@ class Model:
     def fit_messages(
         self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
     ) -> list["Message"]:
-        """Return the messages that `chat` reads: so many that the context has room for `max_new_tokens` after them, or
-        for half of its length if those are more.
+        """Return the messages that `chat` reads: as many as leave room in the context for `max_new_tokens`, or for half
+        of the context if that is less.
 
-        The oldest exchanges are left out first; what the system says stays. Raises UsageError for anything but
-        messages, and if the last one is too long for the context, unless `context_shift` cuts it.
+        The oldest exchanges are dropped first; the system message stays. Raises UsageError for invalid messages, and if
+        the last message is too long for the context, unless `context_shift` cuts it.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -258,13 +260,13 @@ class Model:
         >>> model.fit_messages(long)
         [{'role': 'user', 'content': 'Why?'}]
         """
-        from cutaway.data.chat import fit_messages, parse_messages, write_prompt
+        from cutaway.data.chat import fit_messages, parse_messages
 
         n_ctx = self.config.n_ctx
         settings = self.settings(config, **overrides)
         room = max(n_ctx - settings.max_new_tokens, n_ctx // 2)
-        kept = fit_messages(parse_messages(messages), lambda prompt: len(self.encode(prompt)) <= room)
-        length = len(self.encode(write_prompt(kept)))
+        kept = fit_messages(parse_messages(messages), lambda kept: len(self._prompt(kept)) <= room)
+        length = len(self._prompt(kept))
         if length > n_ctx and not settings.context_shift:
             raise UsageError(
                 f"the prompt is {length:,} tokens long with the last message alone; the context holds {n_ctx:,};"
@@ -273,10 +275,18 @@ class Model:
         return kept
 
     def _reply(self, messages: Sequence["Message"], config: GenerationConfig) -> Iterator[Chunk]:
-        from cutaway.data.chat import NEXT, write_prompt  # not needed for a first token
+        prompt = self._prompt(self.fit_messages(messages, config))
+        return self._replies.stream(prompt, config.replace(stop=[*config.stop, *self._chat_form.stops]))
 
-        prompt = self.encode(write_prompt(self.fit_messages(messages, config)))
-        return self._replies.stream(prompt, config.replace(stop=[*config.stop, NEXT]))
+    def _prompt(self, messages: Sequence["Message"]) -> list[int]:
+        end = None if self.codec is None else self.codec.eos
+        return self._chat_form.prompt(messages, self.encode, end)
+
+    @cached_property
+    def _chat_form(self) -> "ChatForm":
+        from cutaway.data.chat_forms import PARAGRAPHS, find_form  # not needed for a first token
+
+        return find_form(self.metadata.chat_template) or PARAGRAPHS
 
     @property
     def description(self) -> str:
@@ -286,10 +296,10 @@ class Model:
     def score(self, text: Prompt, *, prepend_bos: bool | None = None) -> Score:
         """Score how well the model predicts a text, with float32 activations.
 
-        A text is read after the start token, so that its first token is scored too; of token ids, or with
-        `prepend_bos=False`, the first is only read. Bytes are those of the tokens that have text. Texts longer than the
-        context are read in overlapping windows: see `cutaway.evaluation.perplexity`. Raises UsageError where there is
-        no token to score.
+        A text is read after the start token, so that its first token is scored too. With token ids, or with
+        `prepend_bos=False`, the first token is read but not scored. Bytes are counted for tokens that have text. Texts
+        longer than the context are read in overlapping windows: see `cutaway.evaluation.perplexity`. Raises UsageError
+        if there is no token to score.
 
         >>> import cutaway
         >>> cutaway.load().score("A robot must obey the orders given it").tokens
@@ -303,7 +313,7 @@ class Model:
     def logits(self, prompt: Prompt, *, prepend_bos: bool | None = None) -> FloatArray:
         """Compute the logits after each of T tokens, float32 (T, vocab), with float32 activations.
 
-        Which tokens those are: see `input_ids`. Raises UsageError where T exceeds the context.
+        The tokens are those of `input_ids`. Raises UsageError if T exceeds the context.
 
         >>> import cutaway
         >>> cutaway.load().logits("A robot").shape
@@ -335,10 +345,10 @@ class Model:
     ) -> "Trace":
         """Trace a text: every intermediate tensor by its name.
 
-        The first `n_prefix` tokens see each other; by default those that the model's task says (`Model.n_prefix`).
+        The first `n_prefix` tokens see each other; the default is the prefix of the model's task (`Model.n_prefix`).
 
-        Which tokens are read: see `input_ids`; what a trace can do: see `cutaway.trace`. Computed with float32
-        activations by the reference, from the weights that the engine uses.
+        The tokens are those of `input_ids`; see `cutaway.trace` for what a trace can do. The reference engine computes
+        it with float32 activations, from the weights that the model's engine uses.
 
         >>> import cutaway
         >>> trace = cutaway.load().trace("A robot must obey the orders given it")
@@ -354,10 +364,9 @@ class Model:
     def trace_example(
         self, fields: Mapping[str, str], *interventions: "Intervention", progress: "Progress | None" = None
     ) -> "Trace":
-        """Trace an example of the task that the model has learned, as it is decoded; without its target, what the model
-        itself writes.
+        """Trace an example of the model's task, as it is decoded; without a target in `fields`, the model writes one.
 
-        Raises UsageError for a model that has learned no task, and as `TaskEncoder.encode` does.
+        Raises UsageError if the model has learned no task, and as `TaskEncoder.encode` does.
 
         >>> import cutaway
         >>> cutaway.load().trace_example({"source": "I am hungry."})
@@ -376,7 +385,7 @@ class Model:
         return self.trace(ids[: self.config.n_ctx], *interventions, progress=progress, n_prefix=n_prefix)
 
     def n_prefix(self, ids: Sequence[int]) -> int:
-        """Return how many of the first tokens see each other in the task that the model has learned; 0 without one.
+        """Return how many of the first tokens see each other in the model's task; 0 without a task.
 
         >>> import cutaway
         >>> cutaway.load().n_prefix([32, 9379])
@@ -388,9 +397,9 @@ class Model:
     def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
         """Return the token ids that `score`, `logits` and `trace` read.
 
-        A text follows the start token, which opened every document that the model was trained on (`<|endoftext|>` for
-        GPT-2), if the model has one; token ids are read as given. `prepend_bos` overrides either. An empty prompt is
-        the start token alone. Raises UsageError where a start token is asked for and there is none.
+        A text gets the model's start token before it, if there is one: every document that the model was trained on
+        began with it (`<|endoftext|>` for GPT-2). Token ids are read as given. `prepend_bos` overrides both. An empty
+        prompt becomes the start token alone. Raises UsageError if a start token is needed and the model has none.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -402,9 +411,10 @@ class Model:
         return [self._start(self.bos), *ids] if wants_bos or not ids else ids
 
     def encode(self, prompt: Prompt, *, allow_special: bool = False) -> list[int]:
-        """Return the token ids of a text; ids pass through. "<|endoftext|>" is the token only with `allow_special`.
+        """Return the token ids of a text; ids pass through. "<|endoftext|>" is a control token only with
+        `allow_special`.
 
-        An empty text has no ids, whether the model reads text or not.
+        An empty text has no ids, even if the model has no tokenizer.
 
         >>> import cutaway
         >>> cutaway.load().encode("A robot<|endoftext|>", allow_special=True)
@@ -417,7 +427,7 @@ class Model:
         return self.check_known(self.require_tokenizer().encode(prompt, allow_special=allow_special))
 
     def check_known(self, ids: list[int]) -> list[int]:
-        """Return ids that the tokenizer made. Raises UsageError for a token that the model has no row for.
+        """Return the tokenizer's ids unchanged. Raises UsageError for a token outside the model's vocabulary.
 
         >>> import cutaway
         >>> cutaway.load().check_known([50257])
@@ -440,7 +450,7 @@ class Model:
         return [check_int("a token id", token, 0, self.config.n_vocab - 1) for token in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids; ids without a token have none, nor has any where there is no tokenizer.
+        """Return the text of token ids; it is empty for ids without a token, and for a model without a tokenizer.
 
         >>> import cutaway
         >>> cutaway.load().decode([32, 9379])
@@ -453,7 +463,7 @@ class Model:
         return "".join(map(stream.push, ids)) + stream.finish()
 
     def token_bytes(self, token: int) -> bytes:
-        """Return the bytes that a token stands for: none for an id without a token, or where there is no tokenizer.
+        """Return the bytes of a token; they are empty for an id without a token, and for a model without a tokenizer.
 
         >>> import cutaway
         >>> cutaway.load().token_bytes(9379)
@@ -462,13 +472,13 @@ class Model:
         return (self.tokenizer.token_bytes(token) if self.tokenizer else None) or b""
 
     def _text_or_label(self, token: int) -> str:
-        """Return the text of a token, or its label where ids are not text."""
+        """Return the text of a token, or its label if ids are not text."""
         if self.codec is not None and self.tokenizer is None:
             return self.codec.label(token)
         return self.decode([token])
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2.
+        """Return the token ids of a prompt; an empty prompt becomes the start token, `<|endoftext|>` for GPT-2.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -485,9 +495,9 @@ class Model:
         return None if self.metadata.task is None else Task.parse(self.metadata.task)
 
     def encoder(self, task: "Task | None" = None) -> "TaskEncoder":
-        """Return what encodes examples of a task for this model: by default of the one that it has learned.
+        """Return the encoder of a task's examples for this model; the default is the task that it has learned.
 
-        Raises UsageError for a model that has learned none.
+        Raises UsageError if the model has learned no task.
 
         >>> import cutaway
         >>> from cutaway.tasks import open_task
@@ -503,14 +513,15 @@ class Model:
 
     @property
     def bos(self) -> int | None:
-        """The token that begins a text: that of `generation_config.json`, of `config.json`, or of the tokenizer."""
+        """The start token: from `generation_config.json`, else from `config.json`, else from the tokenizer."""
         given = self.generation_config.bos_token_id
         return next(iter(self._special("bos_token_id")), None) if given is None else given
 
     def settings(self, config: GenerationConfig | None = None, **overrides: object) -> GenerationConfig:
-        """Return the settings that `generate` uses for a config and overrides, with the model's own end tokens.
+        """Return the settings that `generate` uses for a config and overrides, with the model's end tokens.
 
-        These are those of `generation_config.json`, of `config.json`, or the tokenizer's, as for transformers.
+        End tokens are from `generation_config.json`, else from `config.json`, else from the tokenizer, as in
+        transformers.
 
         >>> import cutaway
         >>> cutaway.load().settings(GenerationConfig(top_k=5))
@@ -530,7 +541,7 @@ class Model:
         return settings.replace(eos_token_id=self._special("eos_token_id") if ends is None else ends)
 
     def require_tokenizer(self, otherwise: str = "give token ids instead of text") -> Codec:
-        """Return the tokenizer. Raises CheckpointError if there is one that cannot be read, UsageError if none.
+        """Return the tokenizer. Raises CheckpointError if it cannot be read, UsageError if there is none.
 
         >>> import cutaway
         >>> cutaway.load().require_tokenizer().n_vocab
@@ -545,7 +556,7 @@ class Model:
         raise UsageError(f"{self.name} has no tokenizer files; {otherwise}")
 
     def _special(self, key: str) -> tuple[int, ...]:
-        """Return the ids under a key of `config.json`, or else the tokenizer's, that the model knows."""
+        """Return the ids under a key of `config.json`, else of the tokenizer, that are in the model's vocabulary."""
         n_vocab = self.config.n_vocab
         named = known_ids(self.metadata.special_tokens.get(key), n_vocab)
         if named or self.codec is None:

@@ -1,5 +1,5 @@
 """Softmax, log-softmax and top-k over the last axis, the complementary error function, and their array types; the
-tokens that texts share; and the memory that products of matrices take.
+common prefix of token ids; the memory of matrix products.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ IndexArray = NDArray[np.intp]
 
 Floating = TypeVar("Floating", bound=np.floating)
 
-BLAS_BYTES = 64 << 20  # twice of what OpenBLAS reserves
+BLAS_BYTES = 64 << 20  # twice what OpenBLAS reserves
 
 
 @cache
 def reserve_blas() -> None:
-    """Let the library of NumPy's products reserve its memory. Raises MemoryError where there is too little.
+    """Make NumPy's BLAS library reserve its memory now. Raises MemoryError if there is too little.
 
-    Otherwise OpenBLAS does so at the first product of more than a few rows, and ends the process where it cannot.
+    Otherwise OpenBLAS reserves it at the first product of more than a few rows, and ends the process if it cannot.
 
     >>> reserve_blas()
     """
@@ -43,7 +43,7 @@ def softmax(x: NDArray[Floating]) -> NDArray[Floating]:
 
 
 def log_softmax(x: NDArray[np.floating]) -> Float64Array:
-    """Compute the logarithm of the softmax over the last axis (nats, where `x` are logits), in float64.
+    """Compute the logarithm of the softmax over the last axis (nats, if `x` are logits), in float64.
 
     >>> log_softmax(np.array([1000.0, 1000.0])).round(4).tolist()
     [-0.6931, -0.6931]
@@ -54,7 +54,7 @@ def log_softmax(x: NDArray[np.floating]) -> Float64Array:
 
 
 def _shifted(x: NDArray[np.floating]) -> tuple[NDArray[np.floating], Float64Array]:
-    """Return `x` with 0 as the largest entry of each row, and the logarithm (..., 1) of the sum of its exponentials."""
+    """Return `x` shifted to a maximum of 0 in each row, and the logarithm (..., 1) of the sum of its exponentials."""
     shifted = x - x.max(axis=-1, keepdims=True)
     log_total: Float64Array = np.log(np.exp(shifted, dtype=np.float64).sum(axis=-1, keepdims=True))
     return shifted, log_total
@@ -102,9 +102,9 @@ def erfc(x: FloatArray) -> FloatArray:
 
 
 def top_k(x: NDArray[np.number], k: int) -> IndexArray:
-    """Find the indices of the k largest entries of the last axis, largest first; among equals the lowest index first.
+    """Find the indices of the k largest entries of the last axis, largest first; ties are in order of index.
 
-    All entries are sorted where there are no more than k.
+    If there are at most k entries, all of them are sorted.
 
     >>> top_k(np.array([0.1, 0.4, 0.1, 0.4]), 3).tolist()
     [1, 3, 0]
@@ -113,7 +113,7 @@ def top_k(x: NDArray[np.number], k: int) -> IndexArray:
         return np.argsort(-x, axis=-1, kind="stable")
     chosen = np.argpartition(x, -k, axis=-1)[..., -k:]
     smallest = np.take_along_axis(x, chosen, axis=-1).min(axis=-1, keepdims=True)
-    tied = np.count_nonzero(x >= smallest, axis=-1) > k  # a partition takes any of the entries that equal the smallest
+    tied = np.count_nonzero(x >= smallest, axis=-1) > k  # a partition may take any entry that equals the smallest
     chosen[tied] = np.argsort(-x[tied], axis=-1, kind="stable")[..., :k]
     chosen.sort(axis=-1)
     order = np.argsort(-np.take_along_axis(x, chosen, axis=-1), axis=-1, kind="stable")
@@ -121,7 +121,7 @@ def top_k(x: NDArray[np.number], k: int) -> IndexArray:
 
 
 def count_shared(ids: Sequence[int], others: Sequence[int]) -> int:
-    """Count the tokens with which both texts begin.
+    """Return the length of the common prefix of two lists of token ids.
 
     >>> count_shared([1, 2, 3, 4], [1, 2, 5]), count_shared([1, 2], [1, 2, 3])
     (2, 2)

@@ -31,7 +31,7 @@ ARTICLE = {
 
 @dataclass(frozen=True)
 class Row:
-    """Shape of a tensor, or of one that each block has, and the count that the article prints for it, 0 if none."""
+    """Shape of a tensor, one of a block or outside the blocks, and the article's count for it; 0 if it has none."""
 
     tensor: str
     shape: Shape
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def difference(self) -> int:
-        """Parameters that the article's count is short of."""
+        """Parameters missing from the article's count."""
         return self.parameters - self.article
 
 
@@ -58,7 +58,7 @@ class ParameterTable:
 
     @property
     def matches_article(self) -> bool:
-        """True for the smallest GPT-2, to which alone the article's counts apply."""
+        """True for the smallest GPT-2, the only model that the article's counts apply to."""
         return self.config.tensor_shapes() == GPT2Config().tensor_shapes()
 
     @property
@@ -115,7 +115,7 @@ def _rows(config: GPT2Config, *prefixes: str) -> tuple[Row, ...]:
 
 
 def published_as(config: GPT2Config) -> PublishedModel | None:
-    """Find the one of OpenAI's four models with these tensors; None if it is another.
+    """Find the model among OpenAI's four with these tensor shapes; None if there is none.
 
     >>> published_as(GPT2Config(n_embd=1600, n_head=25, n_layer=48)).name
     'gpt2-xl'
@@ -124,7 +124,7 @@ def published_as(config: GPT2Config) -> PublishedModel | None:
 
 
 def notes(table: ParameterTable) -> list[str]:
-    """Explain the total, a paragraph each: the errors of the article, OpenAI's two names, the tied output matrix.
+    """Explain the total in paragraphs: the article's errors, OpenAI's two names, and the tied output matrix.
 
     >>> notes(parameter_table(GPT2Config(n_layer=1)))[-1][:60]
     'The output matrix is wte once more (a tied head), so it is c'

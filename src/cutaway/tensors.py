@@ -1,8 +1,8 @@
-"""The tensors of a GPT-2: the name, shape, kind and orientation of each. Nobody else derives these from a name.
+"""The tensors of a GPT-2: the name, shape, kind and orientation of each. No other code derives these from a name.
 
 Names are OpenAI's, as in a checkpoint. OpenAI's linear layers (`conv1d`) store their weight as (in, out); the
-embeddings are (out, in), if read as the output matrix that a tied head makes of `wte`. Relative attention, which OpenAI
-does not have, adds a table to each block.
+embeddings are (out, in), if `wte` is read as the output matrix of a tied head. Relative attention, which OpenAI's
+models do not have, adds a table to each block.
 """
 
 import math

@@ -111,7 +111,7 @@ def read_object(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, object]:
 
 
 def parse_object(data: bytes, path: Path, what: str = "it") -> dict[str, object]:
-    """Parse one JSON object. Raises CheckpointError, naming the file and `what` part of it the data is, if invalid.
+    """Parse one JSON object. Raises CheckpointError if it is invalid; the message names the file and `what` was parsed.
 
     >>> parse_object(b'{"n_layer": 12}', Path("config.json"))
     {'n_layer': 12}

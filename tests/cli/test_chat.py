@@ -81,7 +81,7 @@ def test_other_models_may_only_continue_the_text(tiny: str, model: str) -> None:
         (b"Caf\xe9", "/chat_template.jinja: not UTF-8 at byte 3; so chat does not say that"),
         (
             OTHER.encode(),
-            "chat_template.jinja is not the one that `cutaway finetune` writes; so chat does not say that",
+            "neither the one that `cutaway finetune` writes nor DialoGPT's; so chat does not say that",
         ),
     ],
 )

@@ -74,7 +74,9 @@ def test_the_oldest_exchanges_go_first_and_what_the_system_says_stays() -> None:
     messages = [{"role": role, "content": content} for role, content in said]
 
     def fitted(most: int) -> str:
-        return "".join(message["content"] for message in fit_messages(messages, lambda prompt: len(prompt) <= most))
+        return "".join(
+            message["content"] for message in fit_messages(messages, lambda kept: len(write_prompt(kept)) <= most)
+        )
 
     whole = len(write_prompt(messages))
     assert fitted(whole) == "S1a2b3"

@@ -164,9 +164,9 @@ def forget_adapter() -> None:
 
 def stream_randomness() -> None:
     """Draw what is dropped from one stream, as if each step did not address its own."""
-    import torch
+    from cutaway.training import trainer
 
-    _replace(torch, "manual_seed", lambda seed: None)
+    _replace(trainer, "seed_draws", lambda device, seed: None)
 
 
 def keep_log() -> None:

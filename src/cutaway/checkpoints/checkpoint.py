@@ -20,7 +20,7 @@ from cutaway.music.codecs import codec_beside
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.tokenizer.files import TokenizerFiles
+from cutaway.tokenizer.files import TokenizerFiles, read_settings
 from cutaway.tokenizer.kinds import find_kind
 from cutaway.tokenizer.reading import FileTokenizer, read_tokenizer
 from cutaway.untrusted import quote_name, raise_checkpoint_error, read_bytes, read_object
@@ -133,6 +133,15 @@ class Checkpoint:
         """
         return read_side_files(self.path)
 
+    def chat_template(self) -> str:
+        """Return the chat template: see `find_template`.
+
+        >>> from cutaway.checkpoints import open_source
+        >>> open_source("builtin").chat_template()
+        ''
+        """
+        return find_template(self.path)
+
     def template_error(self) -> str:
         """Return why the chat template cannot be read, "" if it can or there is none.
 
@@ -153,7 +162,15 @@ class Checkpoint:
         generation_config = read_generation_json(self.path)
         files = TokenizerFiles.read(self.path) if tokenizer_error else None
         texts = self.side_files()
-        return Metadata(self.special_tokens, generation_config, tokenizer_error, files, texts, self.template_error())
+        return Metadata(
+            self.special_tokens,
+            generation_config,
+            tokenizer_error,
+            files,
+            texts,
+            self.chat_template(),
+            self.template_error(),
+        )
 
 
 def read_generation_json(directory: Path) -> dict[str, object]:
@@ -177,6 +194,22 @@ def read_side_files(directory: Path) -> dict[str, str]:
     left_out = CHAT_TEMPLATE_FILE if find_template_error(directory) else ""
     paths = [directory / name for name in SIDE_FILES if name != left_out]
     return {path.name: _read_text(path) for path in paths if path.exists()}
+
+
+def find_template(directory: Path) -> str:
+    """Return the chat template in a directory, of its own file or else of `tokenizer_config.json`; "" if there is none,
+    or none that can be read.
+
+    >>> find_template(Path("nowhere"))
+    ''
+    """
+    if (directory / CHAT_TEMPLATE_FILE).exists():
+        return read_side_files(directory).get(CHAT_TEMPLATE_FILE, "")
+    try:
+        template = read_settings(directory).get("chat_template")
+    except CheckpointError:  # which whoever needs the tokenizer is told
+        return ""
+    return template if isinstance(template, str) else ""
 
 
 def find_template_error(directory: Path) -> str:

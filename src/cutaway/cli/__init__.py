@@ -30,10 +30,10 @@ COMMANDS = {
     "tokenizer": "turn text into token ids and back, or explain how",
     "data": "prepare text to train on, and show what a model reads of it",
     "task": "list the tasks to train on, and check how they read a file",
-    "models": "list the models there are",
+    "models": "list the models that have names",
     "convert": "write a checkpoint in another precision or layout",
     "train": "train a model from scratch, or draw the curves of runs",
-    "finetune": "go on training a model on your own text",
+    "finetune": "fine-tune a model on your own text",
     "curve": "draw how much pre-training helps on how much data",
     "eval": "measure how well a model predicts texts, and the paper's tasks",
     "bench": "measure how fast a model runs here",
@@ -53,21 +53,21 @@ Every command has --help, and --json for one JSON document on standard output.
 exit codes:
   0    done
   1    something outside failed, such as writing to standard output
-  2    an argument is wrong
-  3    a checkpoint or its tokenizer is missing, not sound or cannot be written
-  4    the hub cannot give the model
+  2    an argument is invalid
+  3    a checkpoint or its tokenizer is missing, invalid or cannot be written
+  4    the hub cannot provide the model
   5    the engine cannot run here
   6    a run directory is in use or damaged, or training cannot continue
   130  interrupted with Ctrl-C
-  141  the reader of standard output went away
+  141  the reader of standard output closed it
   143  terminated"""
 
 
-_TEXTS = ("PROMPT", "TEXT")  # placeholders of arguments that are a text, of which a shell may have made several
+_TEXTS = ("PROMPT", "TEXT")  # placeholders of text arguments, which a shell may have split into several
 
 
 class Parser(argparse.ArgumentParser):
-    """ArgumentParser whose errors are UsageErrors of one line, with the nearest option for a mistyped one.
+    """ArgumentParser whose errors are UsageErrors of one line, which suggest the nearest option for a mistyped one.
 
     Options may stand between the files of a command that takes several.
     """
@@ -107,7 +107,7 @@ class Parser(argparse.ArgumentParser):
         return known, unknown
 
     def _refuse_unknown_options(self, given: Sequence[str]) -> None:
-        """Name an unknown option alone, and before argparse misses a required one or takes its value for a text."""
+        """Report only an unknown option, before argparse misses a required one or takes its value for a text."""
         for each in takewhile(lambda argument: argument != "--", given):
             name = each.partition("=")[0]
             is_option = each.startswith("--") and " " not in name  # as argparse tells options from texts
@@ -115,7 +115,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unrecognized arguments: {each}{self._guess(each)}")
 
     def flags(self) -> dict[str, str]:
-        """Return the flag of each argument, by its name in Python; those of the actions with them."""
+        """Return the flag of each argument, by its name in Python, including those of the actions."""
         found: dict[str, str] = {}
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
@@ -140,7 +140,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _path(given: str) -> Path:
-    """Refuse an empty path, such as that of a shell's variable which is not set: it would be this directory."""
+    """Refuse an empty path, such as an unset variable of the shell: it would mean the current directory."""
     if not given:
         raise argparse.ArgumentTypeError("must not be empty")
     return Path(given)

@@ -1,4 +1,4 @@
-"""Arguments that commands share, the numbers that they are, and the JSON that they ask for."""
+"""Arguments that commands share, the numbers in them, and JSON output."""
 
 import json
 import re
@@ -26,9 +26,9 @@ def add_json(parser: "_ActionsContainer") -> None:
 
 
 def add_actions(parser: ArgumentParser) -> Callable[[str, Action, str], ArgumentParser]:
-    """Declare that a command has actions, and return what adds one: its name, what runs it, and its description.
+    """Declare that a command has actions; return a function that adds one: its name, its handler, its description.
 
-    An action has `--json`, and those of the command's examples that name it.
+    Each action has `--json`, and the examples of the command that name the action.
 
     >>> from argparse import ArgumentParser
     >>> parser = ArgumentParser("cutaway music", epilog="examples:\\n  cutaway music roll piece.mid -o piece.svg")
@@ -65,10 +65,10 @@ def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) 
 
 
 def argument_pattern(names: Iterable[str]) -> re.Pattern[str]:
-    """Return the pattern of Python's arguments in a message.
+    """Return a pattern that finds Python's arguments in a message.
 
-    Names of several words are found anywhere but in a path, names that are words too (`hold`) where they can be nothing
-    else: at the beginning, before "must" or "needs", and before their value in brackets.
+    Names of several words are found anywhere except in a path. Names that are also words (`hold`) are found where they
+    can only be arguments: at the beginning, before "must" or "needs", and before their value in brackets.
 
     >>> argument_pattern(["n_ctx", "data", "hold"]).findall("data must fit n_ctx and hold (2), unlike data (1)/n_ctx")
     ['data', 'n_ctx', 'hold']
@@ -82,7 +82,7 @@ def argument_pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def name_flags(message: str, flags: Mapping[str, str]) -> str:
-    """Name the flags in a message that begins with an argument of Python; another message is about something else.
+    """Name the flags in a message that begins with a Python argument; any other message is about something else.
 
     >>> name_flags("n_best (5) must be at most beams (4)", {"n_best": "--n-best", "beams": "--beams"})
     '--n-best (5) must be at most --beams (4)'
@@ -98,12 +98,12 @@ def add_model(parser: ArgumentParser, default: str = "builtin") -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", metavar="NAME", default=default, help=f"{SOURCES}; default: %(default)s")
     group.add_argument("--dtype", help="precision of the weights: float32, float16, bfloat16, int8; default: as stored")
-    group.add_argument("--engine", help="cpu, pytorch or reference; default: cpu, or reference where that is not built")
+    group.add_argument("--engine", help="cpu, pytorch or reference; default: cpu, or reference if that is not built")
     group.add_argument("--threads", type=int, metavar="N", help="default: as many as the engine finds best")
 
 
 def read_count(name: str, given: str) -> float:
-    """Read a number with a suffix for thousands, millions, billions or trillions. Raises UsageError for another.
+    """Read a number with a suffix for thousands, millions, billions or trillions. Raises UsageError for other text.
 
     >>> read_count("tokens", "10B"), read_count("tokens", "1,500"), read_count("tokens", "2.5e6")
     (10000000000.0, 1500.0, 2500000.0)
@@ -119,10 +119,10 @@ def read_count(name: str, given: str) -> float:
 def add_prompt(parser: ArgumentParser) -> None:
     """Declare the prompt: an argument, a pipe, a file, or token ids."""
     group = parser.add_mutually_exclusive_group()
-    meaning = "text; - is standard input, and so is a pipe without a PROMPT"
+    meaning = "text; - reads standard input, and so does a pipe without a PROMPT"
     group.add_argument("prompt", nargs="?", metavar="PROMPT", help=meaning)
     group.add_argument("--file", type=Path, metavar="PATH", help="read the prompt from a file")
     group.add_argument("--ids", action="extend", type=int, nargs="+", metavar="ID", help="a prompt of token ids")
     parser.add_argument(
-        "--special", action="store_true", help="<|endoftext|> in the prompt is the token, not plain text"
+        "--special", action="store_true", help="encode <|endoftext|> in the prompt as the token, not as plain text"
     )

@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=int,
         default=16,
         metavar="N",
-        help="batch size of decode, beside 1; default: %(default)s",
+        help="batch size of decode, besides 1; default: %(default)s",
     )
     add("--new-tokens", type=int, default=32, metavar="N", help="tokens to decode in each run; default: %(default)s")
     add("--repeats", type=int, default=5, metavar="N", help="measured runs; default: %(default)s")

@@ -8,7 +8,6 @@ from cutaway.cli import terminal
 from cutaway.cli.arguments import add_json, add_model, write_json
 from cutaway.cli.generate import add_sampling, read_overrides
 from cutaway.cli.loading import describe, load_model
-from cutaway.cli.model_command import knows_chat
 from cutaway.cli.reading import typed_lines, utf8
 from cutaway.errors import CutawayError, UsageError
 
@@ -27,10 +26,10 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the first message of the system, the settings of `GenerationConfig`, the form of the output and the model."""
-    parser.description = "Talk with a model that was fine-tuned on messages; a line is a message."
+    """Add the system message, the settings of `GenerationConfig`, the output format and the model."""
+    parser.description = "Talk with a model that was fine-tuned on messages; each line is a message."
     parser.epilog = EXAMPLES
-    parser.add_argument("--system", metavar="TEXT", help="what the system says before the first message")
+    parser.add_argument("--system", metavar="TEXT", help="system message, before the first message")
     add_json(parser)
     add_sampling(parser, "reply")
     add_model(parser)
@@ -46,10 +45,10 @@ def run(options: Namespace) -> None:
         raise UsageError("--json is one document, without replies to be read; give the messages through a pipe")
     model = load_model(options)
     model.require_tokenizer("it cannot be talked with")
-    if model.metadata.template_error or not knows_chat(model.metadata.side_files):
-        doubt = f"{model.name} does not say that it has learned conversations: it may only continue the text"
-        terminal.note(f"{_describe_template(model)}{doubt}")
+    _doubt(model)
     config = model.generation_config.replace(**overrides)
+    if messages:
+        model.fit_messages(messages, config)  # raises UsageError if there is no room or no place for a system
     first = config.pick_seed()
     if config.seed is None and config.temperature > 0 and not options.json:
         terminal.note(f"seed {first}")
@@ -58,21 +57,26 @@ def run(options: Namespace) -> None:
         write_json({"messages": messages, **describe(model), "seed": first})
 
 
-def _describe_template(model: "Model") -> str:
-    """Say what is wrong with the chat template, if there is one."""
-    from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
+def _doubt(model: "Model") -> None:
+    """Say that a model may not have learned conversations, and what is wrong with its chat template if it has one."""
+    from cutaway.data.chat_forms import find_form
 
-    if model.metadata.template_error:
-        return f"{model.metadata.template_error}; so "
-    if CHAT_TEMPLATE_FILE in model.metadata.side_files:
-        return f"{CHAT_TEMPLATE_FILE} is not the one that `cutaway finetune` writes; so "
-    return ""
+    metadata = model.metadata
+    if find_form(metadata.chat_template) is not None:
+        return
+    reason = metadata.template_error or (
+        "its chat template is neither the one that `cutaway finetune` writes nor DialoGPT's"
+        if metadata.chat_template
+        else ""
+    )
+    doubt = f"{model.name} does not say that it has learned conversations: it may only continue the text"
+    terminal.note(f"{reason}; so {doubt}" if reason else doubt)
 
 
 def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig", *, is_silent: bool) -> None:
-    """Add the messages of the user and the replies, each of which has the next seed; an error ends one reply only.
+    """Append the user's messages and the replies, each with the next seed; an error ends one reply only.
 
-    So does Ctrl-C. A reply that it stops before its first word leaves no trace.
+    Ctrl-C ends one reply, too. If it stops a reply before the first word, the reply and its message are dropped.
     """
     told: set[str] = set()
     for text in typed_lines(HELP):
@@ -105,7 +109,7 @@ def _note_once(told: set[str], message: str) -> None:
 def _reply(
     model: "Model", messages: list["Message"], config: "GenerationConfig", is_silent: bool
 ) -> tuple[str, "FinishReason | None"]:
-    """Print a reply as it comes; return it, and why it ended: None if Ctrl-C did that."""
+    """Print a reply as it is generated; return it and its finish reason, None after Ctrl-C."""
     said = ""
     reason: FinishReason | None = None
     try:

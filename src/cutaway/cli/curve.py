@@ -35,9 +35,9 @@ OWN = (
     "merge",
     "sample_prompt",
     "tensorboard",
-    "method",  # what begins from scratch is trained whole
+    "method",  # a model from scratch is trained in full
     *OF_METHODS,
-)  # set for each run by the curve, or without a use in it
+)  # set by the curve for each run, or not used in it
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="extend",
         nargs="+",
         metavar="P",
-        help="of the data, such as 5%% or 0.05; from 1 on a number is percent; default: 1 3 10 100",
+        help="shares of the data, such as 5%% or 0.05; a number from 1 on is percent; default: 1 3 10 100",
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs for each point; default: %(default)s")
     add_json(parser)
@@ -59,7 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def read_point(text: str) -> float:
-    """Read the share of a point; from 1 on a number is percent without its sign, too. Raises UsageError for another.
+    """Read the share of a point; a number from 1 on is percent, even without a sign. Raises UsageError for other text.
 
     >>> read_point("5%"), read_point("0.05"), read_point("5")
     (0.05, 0.05, 0.05)

@@ -30,9 +30,9 @@ examples:
   cutaway data show corpus --split valid --n 2
   cutaway data verify corpus"""
 
-_CORPUS = "what cutaway data prepare wrote"
+_CORPUS = "directory that cutaway data prepare wrote"
 _BOUNDARY = "│"
-_SECONDS = 10  # between lines of progress where there is no terminal
+_SECONDS = 10  # between lines of progress if there is no terminal
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,17 +53,19 @@ def _add_prepare(parser: ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="directory to write; resumes if interrupted"
     )
     parser.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
-    music = "of music: perf388 (MIDI files, folders of them) or satb16 (chorales as JSON)"
+    music = "for music: perf388 (MIDI files, folders of them) or satb16 (chorales as JSON)"
     parser.add_argument("--codec", metavar="NAME", help=music)
     copies = (
         "versions of a piece of music to train on, all but the first transposed and stretched; default: %(default)s"
     )
     parser.add_argument("--copies", type=int, default=1, metavar="N", help=copies)
-    parser.add_argument("--seed", type=int, default=1, help="of the versions; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the versions; default: %(default)s")
     valid = "share of the documents to hold out for validation, such as 5%% or 0.05, or a file of them; default: none"
     parser.add_argument("--valid", action="append", default=[], metavar="SHARE", help=valid)
     parser.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
-    parser.add_argument("--workers", type=int, default=_cores(), metavar="N", help="processes; default: all cores")
+    parser.add_argument(
+        "--workers", type=int, default=_cores(), metavar="N", help="number of processes; default: all cores"
+    )
     ray = "encode on a Ray cluster; without an address, on a local one"
     parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray)
 
@@ -80,7 +82,11 @@ def _add_show(parser: ArgumentParser) -> None:
         help="first document to show, counted from 0; default: %(default)s",
     )
     parser.add_argument(
-        "--tokens", type=int, default=100, metavar="N", help="maximum per document; default: %(default)s"
+        "--tokens",
+        type=int,
+        default=100,
+        metavar="N",
+        help="maximum number of tokens per document; default: %(default)s",
     )
 
 
@@ -127,7 +133,7 @@ def prepare(options: Namespace) -> None:
 def _metered(options: Namespace) -> Iterator["ProgressMeter"]:
     """Show progress until the block ends, and say after Ctrl-C that the same command continues.
 
-    Where the corpus was finished before, say that instead.
+    If the corpus was finished before, say that instead.
     """
     from cutaway.data.manifest import MANIFEST
 
@@ -253,7 +259,7 @@ def show(options: Namespace) -> None:
 
 
 def verify(options: Namespace) -> None:
-    """Report that all files of a corpus are as they were written."""
+    """Check that all files of a corpus are as they were written, and say so."""
     from cutaway.data.dataset import open_dataset
 
     dataset = open_dataset(options.directory)

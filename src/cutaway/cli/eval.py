@@ -41,8 +41,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Score how well a model predicts texts, or run the tasks of the GPT-2 paper."
     parser.epilog = EXAMPLES
     meaning = (
-        "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these; - is standard input, and so is a "
-        "pipe; or a task's name and its FILE; or paper"
+        "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these; - reads standard input, and so does "
+        "a pipe; or a task's name and its FILE; or paper"
     )
     parser.add_argument("what", nargs="*", metavar="FILE", help=meaning)
     text = parser.add_mutually_exclusive_group()
@@ -53,21 +53,23 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=int,
         nargs="+",
         metavar="ID",
-        help="token ids, of which the first is not scored",
+        help="token ids; the first is not scored",
     )
     task = parser.add_argument_group("task", "for a model that has learned one of `cutaway task list`")
     task.add_argument("--task", metavar="NAME", help="evaluate a task on a FILE of JSON Lines of its fields")
-    task.add_argument("--train", type=Path, metavar="FILE", help="records for the floor of the nearest source")
+    task.add_argument(
+        "--train", type=Path, metavar="FILE", help="training records, for the floor of the nearest source"
+    )
     task.add_argument("--beams", type=int, metavar="N", help="beams of the search, 1: greedy; default: the task's")
-    task.add_argument("--limit", type=int, metavar="N", help="only the first records")
-    task.add_argument("--seed", type=int, metavar="N", help="of samples and controls; default: 1")
+    task.add_argument("--limit", type=int, metavar="N", help="evaluate only the first N records")
+    task.add_argument("--seed", type=int, metavar="N", help="random seed of samples and controls; default: 1")
     parser.add_argument("--data", type=Path, metavar="DIR", help="for paper: the folder with the tasks' files")
     windows = parser.add_argument_group("windows", "for a text that is longer than the context")
     pace = windows.add_mutually_exclusive_group()
     pace.add_argument(
         "--window",
         choices=("overlap", "disjoint"),
-        help="overlap by half, or not at all; default: overlap, for a task disjoint",
+        help="overlap by half, or not at all; default: overlap, or disjoint for a task",
     )
     pace.add_argument("--stride", type=int, metavar="N", help="tokens from one window's start to the next one's")
     add_json(parser)
@@ -112,7 +114,7 @@ def _check_name(first: str) -> None:
 
 
 def _check_texts(names: Sequence[str]) -> None:
-    """Raise UsageError, with the command that scores it, for a MIDI file."""
+    """Raise UsageError for a MIDI file; the message names the command that scores it."""
     for name in names:
         if Path(name).suffix.lower() in (".mid", ".midi"):
             ids = f"--ids $(cutaway music encode {quote(name)})"
@@ -180,7 +182,7 @@ class _Outcomes:
 
 
 def _evaluate_tasks(model: "Model", tasks: "Sequence[PaperTask]", directory: Path, stride: int | None) -> _Outcomes:
-    """Evaluate the tasks whose files are in a folder. An error ends its task alone, and Ctrl-C the rest of them."""
+    """Evaluate the tasks whose files are in a folder. An error ends only its task; Ctrl-C ends all that are left."""
     outcomes = _Outcomes()
     for task in tasks:
 

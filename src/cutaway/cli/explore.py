@@ -32,7 +32,7 @@ examples:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of the command."""
     parser.description = (
-        "Serve the page that shows a model's internals: every tensor of it, for any text.\n"
+        "Serve the page that shows a model's internals: every tensor, for any text.\n"
         "It makes no requests to other machines. Stop with Ctrl-C."
     )
     parser.epilog = EXAMPLES
@@ -43,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--host",
         help=f"address to listen on; if other machines can reach it, a token is required; default: {HOST}",
     )
-    parser.add_argument("--port", type=int, metavar="N", help=f"0 for any free port; default: {PORT}")
+    parser.add_argument("--port", type=int, metavar="N", help=f"port to listen on, 0: any free port; default: {PORT}")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the page to an HTML file instead")
     add_json(parser)
     add_model(parser)

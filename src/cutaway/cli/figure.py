@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("figure", nargs="?", metavar="FIGURE", help="F01 to F66 or T1 to T5")
     parser.add_argument("--list", action="store_true", help="list all figures and check each on the model")
     add_view(parser)
-    example = "an example of the model's task, instead of a text; without a target the model writes it"
+    example = "an example of the model's task, instead of a text; without a target, the model writes one"
     parser.add_argument("--fields", metavar="JSON", help=example)
     parser.add_argument("--language", choices=("en", "zh"), default="en", help="default: %(default)s")
     form = parser.add_mutually_exclusive_group()
@@ -69,7 +69,7 @@ def run(options: Namespace) -> None:
 
 
 def _read_fields(options: Namespace) -> "Mapping[str, str] | None":
-    """Read the object of `--fields`. Raises UsageError for another value, and for a text beside it."""
+    """Read the object of `--fields`. Raises UsageError for any other value, and if a text is given too."""
     from cutaway.data.json_lines import parse_json_line
 
     if options.fields is None:
@@ -107,7 +107,7 @@ def _row(figure: "Figure", check: "Check | None") -> dict[str, object]:
 
 
 def _lines(listed: "Sequence[tuple[Figure, Check | None]]", language: str) -> list[str]:
-    """Yield a line for each figure, the measurement where a claim does not hold, and how many figures are live."""
+    """Yield a line for each figure, the measurement if a claim does not hold, and how many figures are live."""
     from cutaway.figures.panels import localize
 
     rows = []

@@ -28,7 +28,7 @@ examples:
 A line of JSON Lines is {"text"}, {"prompt", "completion"} or {"messages"}.
 The same command on a run that exists resumes it."""
 
-PROMPT_END = 160  # characters of a prompt that are shown: its last
+PROMPT_END = 160  # characters shown of a prompt: its last ones
 SAMPLE_LINES = 8
 
 

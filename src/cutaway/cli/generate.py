@@ -25,8 +25,8 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the prompt, the settings of `GenerationConfig`, the form of the output and the model."""
-    parser.description = "Continue a text, token by token. Without a prompt a new text begins."
+    """Add the prompt, the settings of `GenerationConfig`, the output format and the model."""
+    parser.description = "Continue a text, token by token. Without a prompt, a new text begins."
     parser.epilog = EXAMPLES
     add_prompt(parser)
     parser.add_argument("--interactive", action="store_true", help="prompt for one text after the other")
@@ -40,15 +40,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("-n", "--samples", type=int, default=1, metavar="N", help="number of texts; default: %(default)s")
     add("--ignore-eos", action="store_true", help="generate past <|endoftext|>")
     add("--context-shift", action="store_true", help="on a full context, continue from its last half")
-    add("--logprobs", action="store_true", help="a line a token: id, log-probability in nats, text")
+    add("--logprobs", action="store_true", help="a line for each token: id, log-probability in nats, text")
     add("--top-logprobs", type=int, metavar="N", help="add the N most likely tokens of each step to --json")
     add_model(parser)
 
 
 def add_sampling(parser: ArgumentParser, unit: str) -> _ArgumentGroup:
-    """Add options for the fields of `GenerationConfig` that choose tokens and end a text, as a group, and return it.
+    """Add a group of options for the fields of `GenerationConfig` that choose tokens and end a text, and return it.
 
-    One that is not given is missing in the namespace. `unit` is what is generated several times.
+    Options that are not given are missing in the namespace. `unit` names what is generated several times.
     """
     about = "a generation_config.json beside the model sets other defaults"
     group = parser.add_argument_group("generation", about, argument_default=SUPPRESS)

@@ -1,4 +1,4 @@
-"""One line of a terminal that is written over while something long goes on, and times in words."""
+"""A line of a terminal that is overwritten during a long computation, and durations in words."""
 
 import math
 import sys
@@ -10,12 +10,10 @@ SECONDS = 0.2  # between two states on a terminal
 
 
 class LiveLine:
-    """A line that shows a state on a terminal; `is_live` is False for another stream, which has a line of its own now
-    and then.
-    """
+    """A line that shows a state on a terminal. `is_live` is False for other streams, which get a line now and then."""
 
     def __init__(self, stream: TextIO | None = None, *, quiet: float = math.inf, shown: float = -math.inf) -> None:
-        """Take a stream, standard error by default, and the seconds between two states where it is no terminal."""
+        """Take a stream (default: standard error), and the seconds between two states if it is not a terminal."""
         self.stream = sys.stderr if stream is None else stream
         self.is_live = self.stream.isatty()
         self.seconds = SECONDS if self.is_live else quiet
@@ -23,11 +21,11 @@ class LiveLine:
         self._is_drawn = False
 
     def is_due(self, now: float) -> bool:
-        """Return True if the state before was shown some time ago."""
+        """Return True if it is time to show the next state."""
         return now - self.shown >= self.seconds
 
     def draw(self, text: str) -> None:
-        """Write over the line on a terminal; nothing on another stream."""
+        """Overwrite the line on a terminal; do nothing on other streams."""
         if self.is_live:
             print(f"\r{text[: columns() - 1]}\x1b[K", end="", file=self.stream, flush=True)
             self._is_drawn = True
@@ -40,7 +38,7 @@ class LiveLine:
 
 
 def duration(seconds: float) -> str:
-    """Write a time with its two largest units.
+    """Format a duration with its two largest units.
 
     >>> duration(59.4), duration(3700), duration(172800)
     ('59s', '1h01m', '2d00h')

@@ -35,7 +35,7 @@ def describe(model: "Model") -> dict[str, object]:
 
 
 def find_config(source: str) -> "tuple[str, GPT2Config]":
-    """Return the name of a model, as `load` gives it, and its shape; those of OpenAI are known without their files."""
+    """Return the name of a model, as `load` gives it, and its shape; OpenAI's models are known without their files."""
     from cutaway.config import published
 
     known = published(source)
@@ -48,9 +48,10 @@ def find_config(source: str) -> "tuple[str, GPT2Config]":
 
 
 def read_tokenizer(name: str | None) -> "FileTokenizer":
-    """Read the tokenizer of a model, or of a directory with nothing else in it; None is GPT-2's own.
+    """Read the tokenizer of a model, or of a directory with nothing else in it; None means GPT-2's own.
 
-    For that, by any of its models' names, nothing is fetched. Raises CheckpointError for a model without one.
+    For GPT-2's own, by the name of any of its models, nothing is downloaded. Raises CheckpointError for a model without
+    a tokenizer.
     """
     from cutaway.config import published
     from cutaway.tokenizer.fast import Tokenizer
@@ -74,9 +75,9 @@ def read_tokenizer(name: str | None) -> "FileTokenizer":
 
 
 def find_task(model: "Model", source: str) -> "Task":
-    """Return the task that a model has learned if it has that name, or else the one that is called so.
+    """Return the task that a model has learned if it has that name, else open the task by its name or file.
 
-    Raises UsageError for one that is unknown or invalid.
+    Raises UsageError for an unknown or invalid task.
     """
     from cutaway.tasks import open_task
 

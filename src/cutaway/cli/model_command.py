@@ -1,13 +1,12 @@
-"""The command that uses a model, as a run and the wrong command name it."""
+"""The command that uses a model, named by a run and by the wrong command."""
 
-from collections.abc import Mapping
 from shlex import quote
 
 from cutaway.cli.terminal import safe
 
 
 def command_of(source: str) -> str:
-    """Return the command that uses a model, a name or a directory: for a model of music, or of a task, its own.
+    """Return the command for a model, a name or a directory; music models and models of some tasks have their own.
 
     Raises CheckpointError if there is no valid checkpoint.
 
@@ -18,6 +17,7 @@ def command_of(source: str) -> str:
     """
     from cutaway.checkpoints import open_source  # which needs NumPy
     from cutaway.checkpoints.directory import TASK
+    from cutaway.data.chat_forms import find_form
     from cutaway.music.codecs import codec_beside
     from cutaway.tasks import Task
 
@@ -25,25 +25,12 @@ def command_of(source: str) -> str:
     model = f"--model {quote(safe(source))}"
     if codec_beside(checkpoint.path) is not None:
         return f"cutaway music generate {model} -o piece.mid"
-    texts = checkpoint.side_files()
-    toml = texts.get(TASK)
+    toml = checkpoint.side_files().get(TASK)
     if toml is None:
-        return f"cutaway {'chat' if knows_chat(texts) else 'generate'} {model}"
+        return f"cutaway {'generate' if find_form(checkpoint.chat_template()) is None else 'chat'} {model}"
     task = Task.parse(toml)
     if task.translates:
         return f"cutaway translate {model}"
     if task.summarizes:
         return f"cutaway summarize {model}"
     return f"cutaway generate --task {task.name} {model}"
-
-
-def knows_chat(side_files: Mapping[str, str]) -> bool:
-    """Return True if the side files of a model say that it has learned conversations in the form of `cutaway chat`.
-
-    >>> knows_chat({})
-    False
-    """
-    from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
-    from cutaway.data.chat import CHAT_TEMPLATE
-
-    return side_files.get(CHAT_TEMPLATE_FILE) == CHAT_TEMPLATE

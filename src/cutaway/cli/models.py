@@ -29,9 +29,9 @@ class Listed:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare --json."""
     parser.description = (
-        "List the models that have names: the built-in ones, OpenAI's four, and those\n"
-        "that the hub's cache holds. A directory can be loaded too, and any GPT-2 on the\n"
-        'hub as "owner/name".'
+        "List the models that have names: the built-in ones, OpenAI's four, and those in\n"
+        "the hub's cache. You can also load a directory, and any GPT-2 on the hub as\n"
+        '"owner/name".'
     )
     parser.epilog = EXAMPLES
     add_json(parser)
@@ -54,7 +54,7 @@ def _find() -> Iterator[Listed]:
             yield Listed((name,), open_source(name).config, here=True)
     cached = dict(_cached())
     for model in PUBLISHED:
-        homes = {model.name, f"openai-community/{model.name}"} & cached.keys()  # on the hub, then and now
+        homes = {model.name, f"openai-community/{model.name}"} & cached.keys()  # on the hub, old and new
         yield Listed((model.name, model.size, model.first_size), model.config, here=bool(homes))
         cached = {name: config for name, config in cached.items() if name not in homes}
     yield from (Listed((name,), config, here=True) for name, config in cached.items())

@@ -42,21 +42,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     _add_sampling(add("generate", generate, "Generate pieces."))
     primed = add("continue", continue_, "Continue a piece.")
     primed.add_argument("file", type=Path, metavar="FILE", help="MIDI file that the model reads first")
-    primer = "how much of it is read; default: %(default)s"
+    primer = "seconds of it to read; default: %(default)s"
     primed.add_argument("--primer-seconds", type=float, default=10.0, metavar="S", help=primer)
     _add_sampling(primed)
     encoder = add("encode", encode, "Write the ids of a MIDI file.")
     encoder.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
-    encoder.add_argument("--labels", action="store_true", help="a line a token: id, event")
+    encoder.add_argument("--labels", action="store_true", help="a line for each token: id, event")
     decoder = add("decode", decode, "Write a MIDI file of ids.")
-    decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
+    decoder.add_argument("ids", nargs="*", metavar="ID", help="default: the numbers in standard input")
     decoder.add_argument("--codec", default="perf388", help="perf388 or satb16; default: %(default)s")
     _add_out(decoder, "pieces are", _PIECE)
     renderer = add("render", render, "Write a MIDI file as sound.")
     renderer.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
-    soundfont = "for FluidSynth; default: the system's, where FluidSynth is installed, else the built-in piano plays"
+    soundfont = "for FluidSynth; default: the system's if FluidSynth is installed, else the built-in piano"
     renderer.add_argument("--soundfont", type=Path, metavar="FILE", help=soundfont)
-    renderer.add_argument("--builtin", action="store_true", help="the built-in piano, even if FluidSynth is installed")
+    renderer.add_argument(
+        "--builtin", action="store_true", help="use the built-in piano, even if FluidSynth is installed"
+    )
     _add_out(renderer, "sound is", (".wav",))
     roll = add("roll", draw_roll, "Draw the piano roll of a MIDI file.")
     roll.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
@@ -73,7 +75,7 @@ def _add_out(parser: ArgumentParser, written: str, suffixes: tuple[str, ...], mo
 
 def _add_sampling(parser: ArgumentParser) -> None:
     _add_out(parser, "pieces are", _PIECE, "; several samples are numbered")
-    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="length at most; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="maximum length; default: %(default)s")
     parser.add_argument(
         "-n", "--samples", type=int, default=1, metavar="N", help="number of pieces; default: %(default)s"
     )
@@ -87,11 +89,13 @@ def _add_sampling(parser: ArgumentParser) -> None:
 
 def _add_attend(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
-    at = "time of the note that asks, in seconds; default: the last note"
+    at = "time of the note to look from, in seconds; default: the last note"
     parser.add_argument("--at", type=float, metavar="S", help=at)
     parser.add_argument("--layer", type=int, metavar="L", help="counted from 0; default: the last")
     parser.add_argument("--heads", metavar="H", help="such as 0-3 or 1,5; default: all")
-    parser.add_argument("--top", type=int, default=30, metavar="N", help="arcs of a head at most; default: %(default)s")
+    parser.add_argument(
+        "--top", type=int, default=30, metavar="N", help="maximum number of arcs of a head; default: %(default)s"
+    )
     _add_out(parser, "pictures are", (".svg",))
     add_model(parser, "builtin-piano")
 
@@ -104,7 +108,7 @@ def run(options: Namespace) -> None:
 
 
 def _check_out(options: Namespace) -> None:
-    """Raise UsageError for a file that cannot be written, before the work is done and not after it."""
+    """Raise UsageError for a file that cannot be written, before the work starts."""
     path = options.out
     if path.suffix.lower() not in options.suffixes:
         raise UsageError(f"{quote_path(path)}: {options.wrong_suffix}")
@@ -131,7 +135,7 @@ def continue_(options: Namespace) -> None:
 
 
 def _load(options: Namespace) -> "tuple[Model, MusicCodec]":
-    """Load a model of music. Raises UsageError for another."""
+    """Load a model of music. Raises UsageError for any other model."""
     from cutaway.music.codecs import music_codec
 
     model = load_model(options)
@@ -158,7 +162,7 @@ def _read(path: Path) -> "Performance":
 
 
 def _read_as_it_stands(path: Path) -> "Performance":
-    """Read a MIDI file; damage becomes lines on standard error."""
+    """Read a MIDI file unchanged; damage is reported on standard error."""
     from cutaway.music.midi import read_midi
     from cutaway.music.performance import Performance
 
@@ -218,7 +222,7 @@ def _write_piece(performance: "Performance", path: Path) -> None:
 
 
 def _write(data: bytes, path: Path) -> None:
-    """Write a file, replacing another only by a whole one. Raises UsageError if it cannot be written."""
+    """Write a file atomically. Raises UsageError if it cannot be written."""
     try:
         with replacing_file(path) as file:
             file.write(data)
@@ -267,7 +271,7 @@ def _report(options: Namespace, performance: "Performance") -> None:
 
 
 def render(options: Namespace) -> None:
-    """Write the sound of a MIDI file, as it stands, its rests too."""
+    """Write the sound of a MIDI file, unchanged, including its rests."""
     from cutaway.music.synthesizer import find_fluidsynth, find_soundfont, render_with_fluidsynth
 
     if options.builtin and options.soundfont:
@@ -321,7 +325,7 @@ def attend(options: Namespace) -> None:
 
 
 def _query(reading: "Reading", at: float | None) -> int:
-    """Return the place of the id that strikes the note nearest to a time, or the last one."""
+    """Return the index of the id that begins the note nearest to a time, or the last note."""
     first: dict[int, int] = {}  # place of each note, in the order of the notes
     for place, owner in enumerate(reading.owners):
         if owner >= 0:

@@ -20,7 +20,7 @@ BAR_COLUMNS = 30
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the prompt, the number of tokens, the form of the output and the model."""
+    """Add the prompt, the number of tokens, the output format and the model."""
     parser.description = "Show the most likely next tokens."
     parser.epilog = EXAMPLES
     add_prompt(parser)
@@ -47,7 +47,7 @@ def _document(model: "Model", prompt: "Prompt", candidates: "list[Candidate]") -
 
 
 def _chart(model: "Model", candidates: "list[Candidate]") -> list[str]:
-    """Return a line for each candidate, whose bar is full for the most likely one."""
+    """Return a line for each candidate; the bar of the most likely one is full."""
     from cutaway.layout import bar, percent, table
 
     label = model.codec.label if model.codec else lambda index: ""

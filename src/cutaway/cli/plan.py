@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--n-ctx", type=int, metavar="N", help="context length, in tokens; default: the model's")
     add = parser.add_argument_group("hardware").add_argument
     add("--hardware", default="h100", metavar="NAME", help="a100, h100, h200, or cpu, measured; default: %(default)s")
-    add("--devices", type=int, metavar="N", help="default: 8, for cpu 1")
+    add("--devices", type=int, metavar="N", help="number of devices; default: 8, for cpu 1")
     add("--mfu", metavar="SHARE", help="model FLOPs utilisation, such as 40%% or 0.4; default: published")
     add("--dollars", type=float, metavar="PRICE", help="dollars per device-hour; default: a published price")
     add_json(parser)
@@ -78,7 +78,7 @@ def _page(model: str, hardware: str, training: "Training", rows: "Sequence[Row]"
 
 
 def _value(row: "Row") -> str:
-    """Write a value with three or four digits and its unit; counts are of what their name says."""
+    """Format a value with three or four digits and its unit; the name of a count says what it counts."""
     if row.unit == "%":
         return f"{row.value:.0%}"
     if row.unit == "$":

@@ -1,4 +1,4 @@
-"""One line on a terminal's standard error that says how far a long computation is and how long it will take."""
+"""A line on standard error, if it is a terminal, with the progress of a long computation and the time left."""
 
 from time import monotonic
 from types import TracebackType
@@ -9,9 +9,9 @@ from cutaway.cli.live_line import LiveLine, duration
 
 
 class ProgressLine:
-    """Shows `progress(done, total)` while its block runs; nothing where standard error is not a terminal.
+    """Shows `progress(done, total)` while its block runs; nothing if standard error is not a terminal.
 
-    If the block is interrupted, a line says how far it came.
+    If the block is interrupted, a line says how far it got.
     """
 
     def __init__(self, unit: str, name: str = "") -> None:

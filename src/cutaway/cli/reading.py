@@ -1,4 +1,4 @@
-"""Texts, prompts and token ids that arguments name: in an argument, a file or a pipe."""
+"""Texts, prompts and token ids from an argument, a file or a pipe."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cutaway.model import Model, Prompt
     from cutaway.tasks import TaskEncoder
 
-BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
+BOM = "\ufeff"  # begins the text files of some Windows programs, and is not part of their text
 _JSON_MARKS = str.maketrans("{[:,]}", " " * 6)
 _JSON_NAME = re.compile(r'"\w+"')  # such as "ids"
 
@@ -53,7 +53,7 @@ def note_cut(encoder: "TaskEncoder", name: str, n_cut: int) -> None:
 
 
 def special_ids(model: "Model", options: Namespace, prompt: "Prompt") -> "Prompt":
-    """Return the prompt, or with `--special` its token ids, in which the names of control tokens are these tokens."""
+    """Return the prompt, or with `--special` its token ids, with names of control tokens encoded as these tokens."""
     if not options.special or not isinstance(prompt, str):
         return prompt
     return model.encode(prompt, allow_special=True)
@@ -78,10 +78,10 @@ def read_stdin() -> str:
 
 
 def typed_lines(guide: str) -> Iterator[str]:
-    """Yield the lines of standard input without their ends; on a terminal ask for each, after a line that says how.
+    """Yield the lines of standard input without line ends; on a terminal prompt for each, after a line of instructions.
 
-    Invalid UTF-8 in them stands as in arguments: see `utf8`. Ctrl-C at a terminal takes back what is typed; a second
-    one ends, so that one that was meant for a text that has just ended does not.
+    Invalid UTF-8 is kept as in arguments: see `utf8`. On a terminal, Ctrl-C clears what was typed and a second one
+    quits, so that one meant for a text that has just ended does not.
     """
     if not sys.stdin.isatty():
         for number, line in enumerate(sys.stdin):
@@ -108,8 +108,8 @@ def typed_lines(guide: str) -> Iterator[str]:
 
 
 def read_ids(words: Sequence[str]) -> list[int]:
-    """Read token ids from arguments, or without any from standard input, where a JSON list or what `encode --json`
-    writes will do. Raises UsageError for anything else.
+    """Read token ids from arguments, or if there are none from standard input, which may also be a JSON list or the
+    output of `encode --json`. Raises UsageError for anything else.
 
     >>> read_ids(["32", "[9379, 1276]"]), read_ids(['{"codec": "perf388", "ids": [60]}'])
     ([32, 9379, 1276], [60])
@@ -125,7 +125,7 @@ def _id(word: str) -> int:
 
 
 def utf8(text: str, name: str) -> str:
-    """Validate text from the command line, where Python smuggles invalid UTF-8 as surrogates. Raises UsageError."""
+    """Validate text from the command line, where Python represents invalid UTF-8 as surrogates. Raises UsageError."""
     try:
         return _strict(text.encode("utf-8", "surrogateescape"), name)
     except UnicodeEncodeError as error:  # a surrogate that stands for no byte

@@ -1,4 +1,4 @@
-"""Printing generated texts: one after the other on standard output as they come, or all in one JSON document."""
+"""Printing generated texts: on standard output as they are generated, or all in one JSON document."""
 
 import sys
 from collections import deque
@@ -25,9 +25,9 @@ def print_samples(
 ) -> None:
     """Print the texts as they are generated, and a line about them on standard error.
 
-    `flush` writes each chunk into a pipe at once, as on a terminal. `echo` is shown before each text, on a
-    terminal only: a pipe gets the new text and nothing else. `written` is filled with the ids of the last text and its
-    prompt as they come, so that Ctrl-C leaves what there is.
+    `flush` writes each chunk into a pipe at once, as on a terminal. `echo` is shown before each text, on a terminal
+    only: a pipe gets the new text and nothing else. `written` gets the ids of the last text and its prompt as they are
+    generated, so that they remain after Ctrl-C.
     """
     pace = ThroughputMeter()
     config = config.replace(seed=config.pick_seed())
@@ -44,7 +44,7 @@ def print_samples(
             printer.add(chunk)
     finally:
         printer.end_line()
-    sys.stdout.flush()  # the text comes before the line about it where both streams are one
+    sys.stdout.flush()  # the text comes before the line about it, even if both streams are the same
     print(style(_summary(model, pace, printer), DIM, sys.stderr), file=sys.stderr)
 
 
@@ -66,7 +66,7 @@ def in_order(events: Iterator[tuple[int, Chunk]], samples: int) -> Iterator[tupl
 
 
 class TextPrinter:
-    """Writes texts to standard output, each under a heading where there are several."""
+    """Writes texts to standard output, each under a heading if there are several."""
 
     def __init__(self, model: Model, config: GenerationConfig, samples: int, flush: bool) -> None:
         self.seeds = range(config.pick_seed(), config.pick_seed() + samples)
@@ -80,7 +80,7 @@ class TextPrinter:
         self._line_is_open = False
 
     def begin(self, prompt: str) -> None:
-        """Begin the next text, after its prompt where that is shown: on a new line if each token has its own."""
+        """Begin the next text, after its prompt if that is shown; on a new line if each token has its own line."""
         self.row += 1
         self.end_line()
         if len(self.seeds) > 1:

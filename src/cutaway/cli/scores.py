@@ -1,4 +1,4 @@
-"""Scores as lines and as JSON documents: of documents, and of the tasks of the GPT-2 paper."""
+"""Scores of documents, and of the tasks of the GPT-2 paper, as lines and as JSON documents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

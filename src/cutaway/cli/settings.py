@@ -17,7 +17,7 @@ from cutaway.untrusted import quote_path
 
 
 def add_settings(parser: ArgumentParser, config: type, without: Container[str] = ()) -> None:
-    """Declare a flag for each field of a configuration but those `without` one."""
+    """Declare a flag for each field of a configuration except those in `without`."""
     groups: dict[str, Any] = {}
     for setting in fields(config):
         if setting.name not in without:

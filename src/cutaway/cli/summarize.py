@@ -33,10 +33,10 @@ _FILE_NAME = re.compile(r"\S+\.[A-Za-z]{2,5}|\S*[/\\]\S*")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the text, the length, the seed and the model."""
-    parser.description = "Summarize a text: as the model has learned to, or else with TL;DR: after it."
+    parser.description = "Summarize a text as the model has learned to, or else with TL;DR: after it."
     parser.epilog = EXAMPLES
     text = parser.add_mutually_exclusive_group()
-    meaning = "a text, or a file of it; - is standard input, and so is a pipe without a TEXT"
+    meaning = "a text, or the path of a file with it; - reads standard input, and so does a pipe without a TEXT"
     text.add_argument("text", nargs="?", metavar="TEXT", help=meaning)
     text.add_argument("--file", type=Path, metavar="PATH", help="summarize the text of a file")
     parser.add_argument("--title", help="title of the text, for a task that reads one; default: its first line")
@@ -88,7 +88,7 @@ def run(options: Namespace) -> None:
 
 
 def find_task(model: "Model") -> "Task":
-    """Return the task of a model that has learned to summarize, one measured by ROUGE; of another TL;DR's.
+    """Return the task of a model if it is measured by ROUGE, else the task of the TL;DR protocol.
 
     >>> import cutaway
     >>> find_task(cutaway.load()).name

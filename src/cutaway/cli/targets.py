@@ -51,7 +51,7 @@ def _document(output: Output) -> dict[str, object]:
 
 
 def find_decoding(task: Task, overrides: Mapping[str, Any], n_samples: int) -> Decoding:
-    """Return the decoding of a task with other settings: those of sampling take the place of its beams.
+    """Return the decoding of a task with other settings; those of sampling replace its beams.
 
     >>> from cutaway.tasks import open_task
     >>> find_decoding(open_task("translation"), {"temperature": 0.5}, 1).beams
@@ -72,7 +72,7 @@ def find_decoding(task: Task, overrides: Mapping[str, Any], n_samples: int) -> D
 
 
 def _read(options: Namespace) -> tuple[bytes, str]:
-    """Return the bytes of the records, and the name of where they stand."""
+    """Return the bytes of the records, and the name of their source."""
     if options.ids is not None or options.interactive or options.stream or options.special:
         raise UsageError("--task reads records: leave out --ids, --interactive, --stream and --special")
     if options.file is not None:

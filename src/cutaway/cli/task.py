@@ -30,7 +30,7 @@ _BOUNDARY = "│"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their arguments."""
-    parser.description = "Tasks to train on: what is read, what is learned, and how that is measured."
+    parser.description = "Show the tasks to train on: what is read, what is learned, what is measured."
     parser.epilog = EXAMPLES
     add = add_actions(parser)
     add("list", list_tasks, "List the tasks in the package.")

@@ -58,6 +58,6 @@ def columns() -> int:
 
 
 def note(message: str) -> None:
-    """Print one line on standard error, if anybody reads it, for everything that is not the result of the command."""
+    """Print one line on standard error, unless it is closed, for everything that is not the result of the command."""
     with suppress(OSError):  # a terminal that was closed, say
         print("cutaway:", " ".join(safe(message).splitlines()), file=sys.stderr)

@@ -31,12 +31,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = add_actions(parser)
     _add_text(_add_tokenizer(add("encode", encode, "Show the token ids of a text.")))
     decoder = _add_tokenizer(add("decode", decode, "Show the text of token ids."))
-    decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
+    decoder.add_argument("ids", nargs="*", metavar="ID", help="default: the numbers in standard input")
     _add_text(_add_tokenizer(add("explain", explain, "Show how a text becomes token ids, merge by merge.")))
     trainer = add("train", train, "Train a byte-level BPE that splits text as GPT-2's does.")
-    trainer.add_argument("files", nargs="+", type=Path, metavar="FILE", help="text files, as data prepare takes")
     trainer.add_argument(
-        "--vocab-size", type=int, required=True, metavar="N", help="tokens: bytes, merges, and one more"
+        "files", nargs="+", type=Path, metavar="FILE", help="text files, of the kinds that data prepare reads"
+    )
+    trainer.add_argument(
+        "--vocab-size", type=int, required=True, metavar="N", help="number of tokens: bytes, merges, and one more"
     )
     trainer.add_argument(
         "--control",
@@ -57,9 +59,11 @@ def _add_tokenizer(parser: ArgumentParser) -> ArgumentParser:
 
 def _add_text(parser: ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("text", nargs="?", metavar="TEXT", help="- or none: all of standard input")
+    source.add_argument("text", nargs="?", metavar="TEXT", help="default, and -: all of standard input")
     source.add_argument("--file", type=Path, metavar="PATH", help="read the text from a file")
-    parser.add_argument("--special", action="store_true", help="<|endoftext|> in the text is the token, not plain text")
+    parser.add_argument(
+        "--special", action="store_true", help="encode <|endoftext|> in the text as the token, not as plain text"
+    )
 
 
 def run(options: Namespace) -> None:
@@ -88,7 +92,7 @@ def decode(options: Namespace) -> None:
 
 
 def explain(options: Namespace) -> None:
-    """Print every step from a text to its token ids; of a tokenizer that does not merge bytes, its words and tokens."""
+    """Print every step from a text to its token ids; for tokenizers that do not merge bytes, words and tokens."""
     tokenizer = read_tokenizer(options.tokenizer)
     pieces = tokenizer.explain(_text(options), allow_special=options.special)
     if options.json:

@@ -46,7 +46,7 @@ def read_config(options: Namespace) -> TrainingConfig:
 
 
 def _shape(init: object) -> dict[str, object]:
-    """Return the settings that a model to start from gives, if there is one."""
+    """Return the settings that the initial model determines, if there is one."""
     if init == SCRATCH:
         return {}
     from cutaway.checkpoints import open_source
@@ -65,7 +65,7 @@ def run(options: Namespace) -> None:
     except ModuleNotFoundError as error:
         from cutaway.training.opening import open_beginning
 
-        open_beginning(config)  # raises the error of a wrong argument, to be mended first
+        open_beginning(config)  # raises the error of a wrong argument before anything else
         raise EngineError("training needs PyTorch: pip install torch") from error
     outcome = train(config, options.out, Silent() if options.json else TrainingProgress())
     if not is_first_process():

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from cutaway.training.trainer import Trainer
 
 WINDOW = 20  # steps over which rates are averaged
-QUIET_SECONDS = 30.0  # between two lines where standard error is no terminal
+QUIET_SECONDS = 30.0  # between two lines if standard error is not a terminal
 SHORTER = {"of peak": "peak", "tokens/s": "tok/s", "bits/byte": "bits/B", "step ": "", "  ": " "}  # words of a line
 
 
 class TrainingProgress:
     """Follows a run: step, loss, bits per byte, tokens a second, share of the measured peak, time left, memory.
 
-    A stream that cannot be written to ends no run: Ctrl-C ends the `tee` behind a run at once, but not the run.
+    A stream that cannot be written to does not end the run: Ctrl-C ends a `tee` behind it at once, but not the run.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -78,7 +78,7 @@ class TrainingProgress:
         tokens = int(str(event["tokens"]))
         seconds = float(str(event["seconds"]))
         step = int(str(event["step"]))
-        read = self.trainer.schedule.progress(step)  # of the run's tokens: what its clock adds is not of these steps
+        read = self.trainer.schedule.progress(step)  # by tokens, because the clock adds what is not of these steps
         self.recent.append((seconds, tokens - self.tokens, self.trainer.flops(step - 1), read))
         self.tokens = tokens
         self.stepping += seconds
@@ -99,7 +99,7 @@ class TrainingProgress:
         spent = sum(seconds for seconds, _, _, _ in self.recent) or 1e-9
         speed = sum(tokens for _, tokens, _, _ in self.recent) / spent
         reached = sum(flops for _, _, flops, _ in self.recent) / spent
-        self.peak = max(self.peak, reached)  # which was measured beside other work, if it is less
+        self.peak = max(self.peak, reached)  # which other programs made too low, if it is less
         limit = self.trainer.config.step_limit
         return [
             f"step {step:,}" + (f"/{limit:,}" if limit else ""),
@@ -144,7 +144,7 @@ class TrainingProgress:
 
 
 def _fitted(parts: Sequence[str], width: int) -> str:
-    """Join the parts of a state; where they are too wide for a line, with as many words shortened as it takes.
+    """Join the parts of a state; shorten as many words as needed to fit them into a line.
 
     >>> _fitted(["loss 5.990", "5.103 bits/byte", "5,584 tokens/s", "14% of peak"], 50)
     'loss 5.990  5.103 bits/byte  5,584 tok/s  14% peak'

@@ -32,17 +32,21 @@ AT_ONCE = 256  # lines of a file that are translated before the first is printed
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the text, the languages, the search and the model."""
-    parser.description = "Translate with a model that has learned to: a line in, a line out."
+    parser.description = "Translate line by line, with a model that has learned to."
     parser.epilog = EXAMPLES
     text = parser.add_mutually_exclusive_group()
-    text.add_argument("text", nargs="?", metavar="TEXT", help="- is standard input, and so is a pipe without a TEXT")
+    text.add_argument(
+        "text", nargs="?", metavar="TEXT", help="- reads standard input, and so does a pipe without a TEXT"
+    )
     text.add_argument("--file", type=Path, metavar="PATH", help="translate each line of a file")
     text.add_argument("--interactive", action="store_true", help="prompt for one sentence after the other")
     parser.add_argument("--from", dest="source", metavar="LANG", help="language of the text; default: the task's first")
     parser.add_argument("--to", dest="target", metavar="LANG", help="language to translate to; default: another one")
     parser.add_argument("--beams", type=int, metavar="N", help="beams of the search, 1: greedy; default: the task's")
     parser.add_argument("--alpha", type=float, metavar="A", help="length penalty, 0: none; default: the task's")
-    parser.add_argument("--n-best", type=int, default=1, metavar="N", help="translations of each; default: %(default)s")
+    parser.add_argument(
+        "--n-best", type=int, default=1, metavar="N", help="translations of each line; default: %(default)s"
+    )
     add_json(parser)
     add_model(parser, "builtin-translation")
 
@@ -80,7 +84,7 @@ class Translator:
         self.n_best = options.n_best
 
     def translate(self, lines: Sequence[str]) -> "list[list[Output]]":
-        """Return the translations of each line, best first; an empty line has an empty one."""
+        """Return the translations of each line, best first; that of an empty line is empty."""
         from cutaway.tasks.decoding import Output, decode_fields
 
         fields = [self._fields(line) for line in lines]
@@ -122,7 +126,7 @@ class Translator:
 
 
 def find_languages(task: "Task", source: str | None, target: str | None) -> Mapping[str, str]:
-    """Return the languages to translate from and to: those given, and else the task's first that fit.
+    """Return the languages to translate from and to: those given, else the task's first that fit.
 
     >>> from cutaway.tasks import open_task
     >>> find_languages(open_task("translation"), None, None), find_languages(open_task("translation"), "de", None)

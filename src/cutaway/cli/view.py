@@ -22,7 +22,7 @@ def add_view(parser: ArgumentParser) -> None:
 
 
 def view_ids(model: "Model", options: Namespace) -> list[int]:
-    """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them; of neither, an example."""
+    """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them; by default an example."""
     from cutaway.explore.example import example_ids
 
     if options.ids:

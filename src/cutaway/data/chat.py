@@ -82,15 +82,15 @@ def write_prompt(messages: Sequence[Message]) -> str:
     return "\n\n".join([*map(write_message, messages), "Assistant:"])
 
 
-def fit_messages(messages: Sequence[Message], fits: Callable[[str], bool]) -> list[Message]:
+def fit_messages(messages: Sequence[Message], fits: Callable[[Sequence[Message]], bool]) -> list[Message]:
     """Return a conversation that fits, without its oldest exchanges; what the system says stays, and the last message.
 
     >>> messages = [{"role": "user", "content": text} for text in ("One.", "Two.", "Three.")]
-    >>> [message["content"] for message in fit_messages(messages, lambda prompt: len(prompt) < 40)]
+    >>> [message["content"] for message in fit_messages(messages, lambda kept: len(kept) < 3)]
     ['Two.', 'Three.']
     """
     kept = list(messages)
-    while not fits(write_prompt(kept)):
+    while not fits(kept):
         system = [message for message in kept if message["role"] == "system"]
         said = [message for message in kept if message["role"] != "system"]
         exchange = next((n for n, message in enumerate(said) if n and message["role"] == "user"), None)

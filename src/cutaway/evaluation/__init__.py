@@ -1,1 +1,1 @@
-"""Measuring a model."""
+"""Evaluation and benchmarks of a model."""

@@ -1,7 +1,7 @@
-"""Throughput of an engine on this machine: of a generation while it runs, and of prefill and decode on their own.
+"""Throughput of an engine on this machine: of a running generation, and of prefill and decode separately.
 
-Prefill reads a prompt into an empty cache and computes the logits after its last token; decode generates greedily, one
-token a step for each sequence. Times are wall-clock seconds. Each task runs once to warm up and then `repeats` times.
+Prefill reads a prompt into an empty cache and computes the logits after its last token. Decode generates greedily, one
+token per step and sequence. Times are wall-clock seconds. Each task has one warm-up run and then `repeats` runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class ThroughputMeter:
 
     tokens: int = 0
     seconds: float = 0.0  # from the start to the last token
-    first: float = 0.0  # time to first token, in seconds: mostly that of reading the prompt
+    first: float = 0.0  # time to first token in seconds, mostly prefill
     rows: set[int] = field(default_factory=set)
 
     def watch(self, events: Iterator[tuple[int, Chunk]]) -> Iterator[tuple[int, Chunk]]:
@@ -39,15 +39,15 @@ class ThroughputMeter:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens per second after each sequence's first token; None where there are none."""
+        """Tokens per second after each sequence's first token; None if there are none."""
         later = self.tokens - len(self.rows)
         return later / (self.seconds - self.first) if later > 0 and self.seconds > self.first else None
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Wall-clock seconds of each run of one task: `batch` sequences, each `depth` tokens into its context, that read or
-    generate `tokens` in all.
+    """Wall-clock seconds of each run of one task: `batch` sequences, each with `depth` tokens in the cache, read or
+    generate `tokens` in total.
     """
 
     task: str  # "prefill" or "decode"
@@ -62,7 +62,7 @@ class Measurement:
 
     @property
     def tokens_per_second(self) -> float:
-        """Throughput of all sequences together, at the median."""
+        """Total throughput of all sequences, from the median time."""
         return self.tokens / self.median_seconds
 
 
@@ -74,10 +74,10 @@ def measure(
     new_tokens: int = 32,
     repeats: int = 5,
 ) -> list[Measurement]:
-    """Measure prefill of `prefill` tokens, and decode of `new_tokens` at `depth`, of one sequence and of a batch.
+    """Measure prefill of `prefill` tokens, and decode of `new_tokens` tokens at `depth`, for one sequence and a batch.
 
-    Defaults: `prefill` 512 and `depth` 128, or the most that the context holds. Raises UsageError, before anything is
-    measured, for arguments that do not fit the context.
+    `prefill` defaults to 512 and `depth` to 128, or less if the context is shorter. Raises UsageError, before anything
+    is measured, if the arguments do not fit the context.
 
     >>> import cutaway
     >>> measured = measure(cutaway.load().engine, prefill=8, depth=4, batch=2, new_tokens=2, repeats=1)
@@ -87,7 +87,7 @@ def measure(
     n_ctx = engine.config.n_ctx
     prefill = min(512, n_ctx) if prefill is None else prefill
     depth = max(1, min(128, n_ctx - new_tokens)) if depth is None else depth
-    _check(engine, repeats, prefill, batch, depth, new_tokens)  # all of it before any of it is measured
+    _check(engine, repeats, prefill, batch, depth, new_tokens)  # checks everything before measuring
     decode = [measure_decode(engine, rows, depth, new_tokens, repeats) for rows in sorted({1, batch})]
     return [measure_prefill(engine, prefill, repeats), *decode]
 
@@ -107,7 +107,7 @@ def measure_prefill(engine: Engine, prefill: int, repeats: int) -> Measurement:
 
 
 def measure_decode(engine: Engine, batch: int, depth: int, new_tokens: int, repeats: int) -> Measurement:
-    """Measure generating `new_tokens` greedily with each of `batch` sequences that hold `depth` tokens.
+    """Measure greedy generation of `new_tokens` tokens in each of `batch` sequences with `depth` tokens.
 
     >>> import cutaway
     >>> measured = measure_decode(cutaway.load().engine, batch=2, depth=4, new_tokens=3, repeats=1)

@@ -1,7 +1,7 @@
-"""Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it by default, so that its numbers can be compared.
+"""Corpus BLEU (Papineni et al. 2002) with sacrebleu's default settings, so that scores are comparable.
 
-Cased, up to four words, one or more references for each hypothesis, the tokenization of mteval-v13a, exponential
-smoothing of a precision that is zero.
+Cased, n-grams of up to four words, one or more references per hypothesis, the tokenization of mteval-v13a, and
+exponential smoothing of zero precisions.
 """
 
 import math
@@ -19,7 +19,7 @@ MAX_ORDER = 4
 
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 _SPLITS = (
-    (re.compile(r"([{-~\[-` -&(-+:-@/])"), r" \1 "),  # punctuation and symbols, but . , - '
+    (re.compile(r"([{-~\[-` -&(-+:-@/])"), r" \1 "),  # punctuation and symbols except . , - '
     (re.compile(r"([^0-9])([.,])"), r"\1 \2 "),  # . and , unless between digits
     (re.compile(r"([.,])([^0-9])"), r" \1 \2"),
     (re.compile(r"([0-9])(-)"), r"\1 \2 "),
@@ -30,7 +30,7 @@ _SPLITS = (
 class Bleu:
     """A score from 0 to 100, its precisions in percent, the brevity penalty, and lengths in words.
 
-    `statistics` (N, 10) has a row for each sentence: matched and possible n-grams of each order, both lengths.
+    `statistics` (N, 10) has a row per sentence: matched and possible n-grams of each order, and both lengths.
     """
 
     score: float
@@ -42,7 +42,7 @@ class Bleu:
 
 
 def bleu_signature(n_references: Sequence[int]) -> str:
-    """Return sacrebleu's signature, without its version, of scores with so many references for each hypothesis.
+    """Return sacrebleu's signature, without the version, given the number of references of each hypothesis.
 
     >>> bleu_signature([1, 1]), bleu_signature([1, 3])
     ('nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp', 'nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp')
@@ -67,7 +67,7 @@ def tokenize_13a(line: str) -> list[str]:
 
 
 def corpus_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
-    """Score hypotheses, each against its references. Raises UsageError if they are not equally many.
+    """Score hypotheses, each against its references. Raises UsageError if the numbers of both differ.
 
     >>> round(corpus_bleu(["The dog bit the man."], [["The dog had bit the man."]]).score, 2)
     51.15
@@ -79,7 +79,7 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 
 
 def score_statistics(statistics: NDArray[np.int64]) -> Bleu:
-    """Score the sum of the rows of `Bleu.statistics`, as of a part of the sentences, or of a bootstrap sample.
+    """Compute BLEU from rows of `Bleu.statistics`, for example of a subset or a bootstrap sample of the sentences.
 
     >>> bleu = score_statistics(np.array([[9, 7, 5, 3, 10, 8, 6, 4, 11, 11]]))
     >>> round(bleu.score, 4)
@@ -98,7 +98,7 @@ def score_statistics(statistics: NDArray[np.int64]) -> Bleu:
 
 
 def _precisions(matched: Sequence[int], possible: Sequence[int]) -> tuple[float, ...]:
-    """Return the precision of each order in percent; where nothing matched, half of the last such, and so on."""
+    """Return the precision of each order in percent. Each order without matches halves the smoothed value."""
     precisions = [0.0] * MAX_ORDER
     if not any(matched):
         return tuple(precisions)

@@ -1,4 +1,4 @@
-"""Logits of continuations of one context, for tasks that compare candidates: the context is read once."""
+"""Logits of several continuations of one context, for tasks that compare candidates. The context is read once."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,10 @@ from cutaway.numerics import Float64Array, FloatArray, count_shared, negative_lo
 def continuation_logits(
     engine: Engine, context: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> list[FloatArray]:
-    """Compute the logits that predict each token of each continuation of a context: a list of (length, n_vocab).
+    """Compute the logits that predict each token of each continuation: a list of arrays (length, n_vocab).
 
-    Activations are float32. A context that is too long for the model is truncated on the left. Raises UsageError for an
-    empty context or continuation, and for a continuation longer than the model's context, and NonFiniteError for logits
-    that are not finite.
+    Activations are float32. A context that is too long is truncated on the left. Raises UsageError for an empty context
+    or continuation, or for a continuation longer than the model's context. Raises NonFiniteError for NaN or infinity.
 
     >>> import cutaway
     >>> engine = cutaway.load().engine
@@ -41,7 +40,7 @@ def continuation_logits(
 def continuation_losses(
     engine: Engine, context: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> list[Float64Array]:
-    """Compute the negative log-likelihood (nats) of each token of each continuation: a list of (length,).
+    """Compute the negative log-likelihood (nats) of each token of each continuation: a list of arrays (length,).
 
     >>> import cutaway
     >>> [losses.shape for losses in continuation_losses(cutaway.load().engine, [50256], [[32, 9379], [464]])]
@@ -54,7 +53,7 @@ def continuation_losses(
 
 
 def common_prefix(texts: Sequence[Sequence[int]]) -> int:
-    """Count the leading tokens that all texts share, leaving at least one of each.
+    """Count the leading tokens that all texts share, leaving at least one token of each text.
 
     >>> common_prefix([[1, 2, 3, 4], [1, 2, 5], [1, 2]])
     1

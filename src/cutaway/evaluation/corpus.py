@@ -1,4 +1,4 @@
-"""Test data on disk: the records of files, with the SHA-256 of each file."""
+"""Test data on disk: the documents of files, and the SHA-256 of each file."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from cutaway.errors import UsageError
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of test data as it lies on disk; the hash is that which `sha256sum` prints."""
+    """A file of test data on disk; the hash is the one that `sha256sum` prints."""
 
     path: str
     bytes: int
@@ -22,14 +22,14 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents, and the files that they come from."""
+    """Documents and their source files."""
 
     documents: list[Record]
     files: list[DataFile]
 
 
 class _Hash:
-    """The size and the hash of bytes that are read."""
+    """Accumulates the size and the hash of data."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -44,10 +44,10 @@ class _Hash:
 
 
 def read_corpus(paths: Sequence[Path]) -> Corpus:
-    """Read the documents of files and folders, as training reads them: see `cutaway.data.records`.
+    """Read the documents of files and folders in the same way as training (see `cutaway.data.records`).
 
-    Files are decompressed as they are read; their texts are held in memory. Raises UsageError, naming file and line,
-    for what cannot be read.
+    Files are decompressed while they are read; all texts are held in memory. Raises UsageError, naming file and line,
+    if something cannot be read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -66,7 +66,7 @@ def read_corpus(paths: Sequence[Path]) -> Corpus:
 
 
 def read_data(path: Path) -> tuple[DataFile, bytes]:
-    """Read a file, decompressed as its suffix says. Raises UsageError if that fails.
+    """Read a file, decompressing it according to its suffix. Raises UsageError if that fails.
 
     >>> import gzip
     >>> from tempfile import TemporaryDirectory
@@ -94,7 +94,7 @@ def data_file(path: str, data: bytes) -> DataFile:
 
 
 def json_lines(data: bytes, name: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield each line's place ("file:line") and JSON object; empty lines are skipped. Raises UsageError for another.
+    """Yield the place ("file:line") and JSON object of each non-empty line. Raises UsageError if one is not an object.
 
     >>> list(json_lines(b'{"label": 3}', "a.jsonl"))
     [('a.jsonl:1', {'label': 3})]
@@ -106,7 +106,7 @@ def json_lines(data: bytes, name: str) -> Iterator[tuple[str, dict[str, object]]
 
 
 def text_field(record: dict[str, object], key: str, place: str) -> str:
-    """Return a string of a JSON object. Raises UsageError if it is missing, or not text.
+    """Return a string of a JSON object. Raises UsageError if it is missing or not a string.
 
     >>> text_field({"text": "A robot"}, "text", "a.jsonl:1")
     'A robot'

@@ -1,10 +1,10 @@
-"""Invertible de-tokenizers: they remove the artifacts of a corpus's tokenization, and can restore them.
+"""Invertible de-tokenizers, which remove the artifacts of a corpus's tokenization and can restore them.
 
 The GPT-2 paper scores tokenized corpora "using invertible de-tokenizers which remove as many of these tokenization /
-pre-processing artifacts as possible" (section 3.1): as they are invertible, the probability of the cleaned text is that
-of the corpus. OpenAI did not release them. Here a line's tokens are joined greedily, and two are joined only if
-`split` splits the result into the same tokens. A token that looks like several, such as "St.", is an *exception*:
-the exceptions of a corpus are part of its de-tokenizer, as its vocabulary is.
+pre-processing artifacts as possible" (section 3.1). Because they are invertible, the probability of the cleaned text is
+that of the corpus. OpenAI did not release them. Here the tokens of a line are joined greedily, and only if `split`
+splits the result into the same tokens. A token that looks like several, such as "St.", is an *exception*. The
+exceptions of a corpus are part of its de-tokenizer, like its vocabulary.
 """
 
 import re
@@ -17,18 +17,18 @@ from itertools import pairwise
 class Conventions:
     """The artifacts that a tokenization leaves, and the characters that stand for them in ordinary text."""
 
-    closing: str = ""  # characters that follow a word without a space: , . )
-    opening: str = ""  # characters that a word follows without a space: ( $
-    quote: str = ""  # a character that is alternately an opening and a closing mark
-    repeated: str = ""  # a character of which several in a row are one mark, as in WikiText's headings
-    clitics: str = ""  # pattern of the ends of words that are tokens of their own: 's
+    closing: str = ""  # characters without a space before them: , . )
+    opening: str = ""  # characters without a space after them: ( $
+    quote: str = ""  # a character that alternates between opening and closing mark
+    repeated: str = ""  # a character that forms one mark when repeated, as in WikiText's headings
+    clitics: str = ""  # pattern of word endings that are separate tokens: 's
     infixes: Mapping[str, str] = field(default_factory=dict)  # token to the character between two words: @-@
     opening_marks: Mapping[str, str] = field(default_factory=dict)  # token to its character: `` is "
     closing_marks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Detokenizer:
-    """De-tokenizer of one corpus.
+    """The de-tokenizer of one corpus.
 
     >>> rules = Conventions(closing=",.", clitics="n't|'s", infixes={"@-@": "-"})
     >>> detokenizer = Detokenizer(rules, ["Mr.", "end", "."])
@@ -53,7 +53,7 @@ class Detokenizer:
         self.exceptions = frozenset(token for token in set(vocabulary) if self._split(token) != [token])
 
     def detokenize(self, line: str) -> str:
-        """Join the tokens of a line, which are separated by single spaces."""
+        """Join the tokens of a line, given with single spaces between them."""
         tokens = line.split(" ")
         chunks = [[tokens[0]]]
         inside_quote = tokens[0] == self._rules.quote
@@ -66,17 +66,17 @@ class Detokenizer:
         return " ".join(map(self._write, chunks))
 
     def retokenize(self, text: str) -> str:
-        """Return the line from which `detokenize` made a text."""
+        """Restore the line from which `detokenize` made a text."""
         return " ".join(token for chunk in text.split(" ") for token in self._split(chunk))
 
     def _belongs(self, chunk: Sequence[str], token: str, following: str, inside_quote: bool) -> bool:
-        """Return True if a token follows a chunk without a space, and the result can be split again."""
+        """Return True if a token follows a chunk without a space and the result splits into the same tokens."""
         if token in self._rules.infixes:
-            return self._inverts([*chunk, token, following])  # between two words, or not at all
+            return self._inverts([*chunk, token, following])  # only between two words
         return self._joins(chunk[-1], token, inside_quote) and self._inverts([*chunk, token])
 
     def _joins(self, last: str, token: str, inside_quote: bool) -> bool:
-        """Return True if ordinary text has no space between two tokens; `inside_quote` holds after the second."""
+        """Return True if ordinary text has no space between two tokens; `inside_quote` applies after the second."""
         rules = self._rules
         if token == rules.quote:
             return not inside_quote
@@ -96,11 +96,11 @@ class Detokenizer:
         return self._split("".join(self._written.get(token, token) for token in chunk)) == list(chunk)
 
     def _write(self, chunk: Sequence[str]) -> str:
-        """Return a chunk as it is written; a mark that cannot be told from another on its own stays a token."""
+        """Return the text of a chunk; a single mark that would be ambiguous stays a token."""
         return "".join(self._written.get(token, token) for token in chunk) if self._inverts(chunk) else chunk[0]
 
     def _split(self, chunk: str) -> list[str]:
-        """Split what stands between two spaces into tokens."""
+        """Split the text between two spaces into tokens."""
         before: list[str] = []
         after: list[str] = []
         while len(chunk) > 1 and chunk not in self.exceptions:
@@ -131,7 +131,7 @@ class Detokenizer:
 
 
 def _split_at(word: str, pattern: str, tokens: Mapping[str, str]) -> list[str]:
-    """Split a word at characters inside it, which become tokens."""
+    """Split a word at characters inside it, which become tokens themselves."""
     if not any(character in word for character in tokens):
         return [word]
     characters = "[" + re.escape("".join(tokens)) + "]"

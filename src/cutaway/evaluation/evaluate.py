@@ -1,4 +1,4 @@
-"""Evaluation on documents: each is scored on its own, after the start token, with a standard error over documents."""
+"""Evaluation on documents. Each is scored separately after the start token; standard errors are over documents."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,20 @@ from cutaway.evaluation.uncertainty import ratio_error
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of documents, and of the windows that they were read in.
+    """Scores of documents and of the windows in which they were read.
 
-    Standard errors are over documents where there are two or more. Of a single document they are over its windows,
-    which follow each other in one text and are not independent: such an error is too small, and None for one window.
+    Standard errors are over documents if there are two or more, else over the windows of the single document. Windows
+    of one text are not independent, so that error is too small. It is None for one window.
     """
 
-    documents: tuple[Score, ...]  # those with a token to score
+    documents: tuple[Score, ...]  # those with at least one scored token
     windows: tuple[Score, ...]
     n_ctx: int
     stride: int
 
     @property
     def score(self) -> Score:
-        """All documents together."""
+        """The total over all documents."""
         return total(self.documents)
 
     @property
@@ -46,7 +46,7 @@ class Evaluation:
 
     @property
     def perplexity_error(self) -> float | None:
-        """Standard error of `score.perplexity`: that of its logarithm times the perplexity (delta method)."""
+        """Standard error of `score.perplexity`: the error of its logarithm times the perplexity (delta method)."""
         error = self.nats_per_token_error
         return None if error is None else self.score.perplexity * error
 
@@ -65,11 +65,13 @@ def evaluate(
     stride: int | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Score documents independently: texts after the start token, token ids after the first of them, and of a record's
-    prompts with completions the completions, each after its prompt.
+    """Score documents independently.
 
-    `stride` is that of the windows of long documents: see `cutaway.evaluation.perplexity`. Empty documents are skipped.
-    `progress` counts bytes of text. Raises UsageError if there is nothing to score.
+    A text is scored after the start token, and token ids after the first id. For a record only the completions are
+    scored, each after its prompt.
+
+    `stride` applies to the windows of long documents (see `cutaway.evaluation.perplexity`). Empty documents are
+    skipped. `progress` counts bytes of text. Raises UsageError if there is nothing to score.
 
     >>> import cutaway
     >>> evaluation = evaluate(cutaway.load(), ["A robot must obey.", "So must I.", ""])
@@ -100,7 +102,7 @@ def evaluate(
 def score_windows(
     model: LanguageModel, ids: Sequence[int], stride: int | None = None, n_given: int = 1
 ) -> Iterator[Score]:
-    """Yield the score of the tokens of each window of a text; the first `n_given` are context only.
+    """Yield the score of each window of a text; the first `n_given` tokens are context only.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -117,14 +119,14 @@ def score_windows(
 
 
 def _token_ids(model: LanguageModel, document: str | Sequence[int] | Record) -> Iterator[tuple[Sequence[int], int]]:
-    """Yield the ids of the texts of a document, and the count of those that are given."""
+    """Yield the ids of each text of a document, and how many of them are context only."""
     if isinstance(document, str):
         document = Record("", (Turn("", document),))
     if not isinstance(document, Record):
         yield model.input_ids(document), 1
         return
     for turn in document.turns:
-        completion = model.encode(turn.completion)  # first, for it is what a model without a tokenizer cannot read
+        completion = model.encode(turn.completion)  # encoded first: it fails for a model without a tokenizer
         prompt = model.encode(turn.prompt) if turn.prompt else model.input_ids("")
         yield [*prompt, *completion], max(1, len(prompt))
 

@@ -1,4 +1,4 @@
-"""Floors: targets that need no model, which a score has to be held beside."""
+"""Floors: baseline targets that need no model, to compare a score with."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ _LEAD = "lead-"
 
 
 def copied(records: Sequence[TaskRecord], task: Task) -> list[str]:
-    """Return the source of each record as it is.
+    """Return the source of each record unchanged.
 
     >>> from cutaway.tasks import open_task
     >>> copied([TaskRecord("", {"source": "a b", "target": "b a"})], open_task("reverse"))
@@ -38,7 +38,7 @@ def lead(records: Sequence[TaskRecord], task: Task, n_sentences: int) -> list[st
 
 
 def random_targets(records: Sequence[TaskRecord], task: Task, seed: int) -> list[str]:
-    """Return for each record the target of another, if there is one.
+    """Return for each record the target of another record, if there is another.
 
     >>> from cutaway.tasks import open_task
     >>> pairs = [TaskRecord("", {"source": text, "target": text}) for text in "abc"]
@@ -49,7 +49,7 @@ def random_targets(records: Sequence[TaskRecord], task: Task, seed: int) -> list
 
 
 def other_records(n: int, seed: int) -> list[int]:
-    """Return for each of n records the number of another, each once.
+    """Return for each of n records the index of another record; each index occurs once.
 
     >>> other_records(4, seed=1)
     [3, 0, 1, 2]
@@ -61,7 +61,7 @@ def other_records(n: int, seed: int) -> list[int]:
 
 
 class NearestTargets:
-    """Targets of the training records whose sources are nearest: by the cosine of their words' tf-idf.
+    """Returns the target of the training record with the nearest source, by the cosine similarity of tf-idf vectors.
 
     >>> from cutaway.tasks import open_task
     >>> train = [TaskRecord("", {"source": a, "target": b}) for a, b in (("a cat", "1"), ("a dog", "2"))]
@@ -79,7 +79,7 @@ class NearestTargets:
             self._groups[key] = _Index([train[i].fields[task.truncation.field] for i in numbers], numbers)
 
     def __call__(self, records: Sequence[TaskRecord]) -> list[str]:
-        """Return a target for each record; of the first training record where none shares a word."""
+        """Return a target for each record: that of the first training record if none shares a word."""
         found = []
         for record in records:
             key = record.choices(self._task)
@@ -91,7 +91,7 @@ class NearestTargets:
 
 
 class _Index:
-    """Texts by their words, with the numbers by which they are found."""
+    """An inverted index from words to texts, which are identified by numbers."""
 
     def __init__(self, texts: Sequence[str], numbers: Sequence[int]) -> None:
         self._numbers = numbers
@@ -122,7 +122,7 @@ Floor = Callable[[Sequence[TaskRecord]], list[str]]
 
 
 def make_floors(task: Task, train: Sequence[TaskRecord], seed: int) -> Mapping[str, Floor]:
-    """Return the floors of a task by name; "nearest" only where there are training records.
+    """Return the floors of a task by name; "nearest" only if there are training records.
 
     >>> from cutaway.tasks import open_task
     >>> list(make_floors(open_task("translation"), [], seed=1))

@@ -7,7 +7,7 @@ from cutaway.config import PUBLISHED
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table: the metric of a task that it is to be compared with, and the four models' scores."""
+    """A column of the table: the task and metric to compare it with, and the scores of the four models."""
 
     title: str
     task: str
@@ -16,7 +16,7 @@ class Column:
 
     @property
     def by_size(self) -> dict[str, float]:
-        """Scores by the names of the models' sizes.
+        """Scores by model size.
 
         >>> COLUMNS[0].by_size
         {'124M': 35.13, '355M': 15.6, '774M': 10.87, '1558M': 8.63}

@@ -1,10 +1,10 @@
-"""Perplexity: negative log-likelihood of a text, read in windows where it is longer than the context.
+"""Perplexity: negative log-likelihood of a text, which is read in windows if it is longer than the context.
 
-Windows start every `stride` tokens. A window reads as many tokens as the context holds and scores those that no window
-before it has scored: all of the first window, and `stride` tokens of each later one. With a stride of the context's
-length the windows are disjoint, and a window's first token has one token before it; with a smaller one they overlap,
-and every token after the first window has at least `n_ctx - stride` tokens before it. A smaller stride gives a lower
-loss at a higher cost, so a perplexity is only comparable to one with the same stride.
+Windows start every `stride` tokens. A window reads as many tokens as the context holds and scores those that no earlier
+window has scored: all of the first window, and `stride` tokens of each later one. If the stride equals the context
+length, windows are disjoint, and the first scored token of a window has one token of context. With a smaller stride
+windows overlap, and every token after the first window has at least `n_ctx - stride` tokens of context. A smaller
+stride gives a lower loss at a higher cost, so perplexities are only comparable with the same stride.
 """
 
 import math
@@ -17,13 +17,12 @@ from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine, check_finite
 from cutaway.numerics import Float64Array, negative_log_likelihood
 
-CHUNK = 128  # tokens whose logits are in memory at a time
+CHUNK = 128  # rows of logits in memory at a time
 
 
 @dataclass(frozen=True)
 class Score:
-    """Total negative log-likelihood (nats) of `tokens` scored tokens, whose text is `bytes` bytes long: 0 without
-    a tokenizer.
+    """Total negative log-likelihood (nats) of `tokens` scored tokens and `bytes` bytes of text (0 without a tokenizer).
 
     >>> score = Score(nats=6.0, tokens=2, bytes=6)
     >>> round(score.perplexity, 3), round(score.bits_per_byte, 3)
@@ -36,17 +35,17 @@ class Score:
 
     @property
     def nats_per_token(self) -> float:
-        """Mean negative log-likelihood, the loss of training."""
+        """Mean negative log-likelihood, as the training loss."""
         return self.nats / self.tokens
 
     @property
     def perplexity(self) -> float:
-        """Exponential of the mean per token; infinite where that overflows."""
+        """Exponential of the mean nats per token; infinite if that overflows."""
         return exponential(self.nats_per_token)
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Comparable between models with different tokenizers, as perplexity is not; None where there are no bytes."""
+        """Bits per byte of text, comparable between tokenizers, unlike perplexity; None if there are no bytes."""
         return self.nats / math.log(2) / self.bytes if self.bytes else None
 
 
@@ -61,7 +60,7 @@ def total(scores: Iterable[Score]) -> Score:
 
 
 def exponential(nats: float) -> float:
-    """Exponentiate a mean loss; infinite where that overflows.
+    """Exponentiate a mean loss; infinite if that overflows.
 
     >>> exponential(0.0), exponential(1000.0)
     (1.0, inf)
@@ -79,9 +78,9 @@ def default_stride(n_ctx: int) -> int:
 
 
 def token_losses(engine: Engine, ids: Sequence[int], stride: int | None = None) -> Float64Array:
-    """Compute the negative log-likelihood (nats) of each of T token ids after the first, (T - 1,).
+    """Compute the negative log-likelihood (nats) of T token ids except the first, (T - 1,).
 
-    Activations are float32. `stride` is that of the windows, 1 to `n_ctx`; by default they overlap by half.
+    Activations are float32. `stride` is that of the windows, from 1 to `n_ctx`; by default windows overlap by half.
 
     >>> import cutaway
     >>> token_losses(cutaway.load().engine, [50256, 464, 9379]).shape
@@ -104,8 +103,8 @@ def window_losses(engine: Engine, ids: Sequence[int], stride: int | None = None)
 
 
 def _windows(ids: Sequence[int], n_ctx: int, stride: int) -> Iterator[tuple[Sequence[int], int]]:
-    """Split ids into windows of at most n_ctx inputs and one target more; with each the number of tokens that are only
-    read, since the window before has scored what follows them.
+    """Split ids into windows of at most n_ctx inputs plus one target. With each window yield the number of leading
+    tokens that are context only, because an earlier window has scored the tokens after them.
     """
     overlap = n_ctx - stride
     for start in range(0, max(1, len(ids) - 1 - overlap), stride):
@@ -113,10 +112,10 @@ def _windows(ids: Sequence[int], n_ctx: int, stride: int) -> Iterator[tuple[Sequ
 
 
 def _window_losses(engine: Engine, window: Sequence[int], n_context: int) -> Float64Array:
-    """Compute the losses (nats) of the tokens of a window after its first `n_context + 1`."""
+    """Compute the losses (nats) of the tokens of a window, except its first `n_context + 1`."""
     cache = engine.new_cache(1)
     if n_context:
-        engine.forward([window[:n_context]], cache, exact=True)  # no logits but the last
+        engine.forward([window[:n_context]], cache, exact=True)  # computes only the last logits
     losses = [np.empty(0)]
     for start in range(n_context, len(window) - 1, CHUNK):
         targets = window[start + 1 : start + 1 + CHUNK]

@@ -20,7 +20,7 @@ class LanguageModel(Protocol):
         """Return the token ids of a text."""
 
     def input_ids(self, prompt: str | Sequence[int], prepend_bos: bool | None = None) -> list[int]:
-        """Return the token ids of a text, with the start token before them."""
+        """Return the token ids of a text, after the start token."""
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes that a token stands for."""

@@ -1,7 +1,7 @@
 """ROUGE-1, -2, -L and -Lsum (Lin 2004) for text in any script.
 
-Words are runs of letters and digits of Unicode, in lower case; of Chinese, Japanese and other scripts without spaces
-each character is one. On ASCII text the numbers are those of the package rouge-score without its stemmer.
+Words are runs of Unicode letters and digits, in lower case. In Chinese, Japanese and other scripts without spaces each
+character is a word. On ASCII text scores equal those of the package rouge-score without its stemmer.
 """
 
 import re
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from cutaway.errors import UsageError
 
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-COPIED = 4  # words of a run that counts as copied
+COPIED = 4  # minimum words of a run that counts as copied
 
-# Each of these characters is a word: kana, Han in all its planes, Hangul is written with spaces, Thai, Lao, Khmer.
+# Each of these characters is a word: kana, Han in all planes, Thai, Lao, Khmer. Hangul is written with spaces.
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])[^\W_])+")
 
@@ -30,7 +30,7 @@ class Rouge:
 
     @property
     def f1(self) -> float:
-        """The harmonic mean; 0 where nothing matches."""
+        """The harmonic mean; 0 if nothing matches."""
         both = self.precision + self.recall
         return 2 * self.precision * self.recall / both if both else 0.0
 
@@ -45,7 +45,7 @@ def rouge_words(text: str) -> Words:
 
 
 def rouge(prediction: str, reference: str) -> dict[str, Rouge]:
-    """Score a prediction against a reference; sentences are lines for rougeLsum.
+    """Score a prediction against a reference; for rougeLsum each line is a sentence.
 
     >>> scores = rouge("testing two", "testing one two")
     >>> scores["rouge1"].recall, scores["rougeL"].f1, scores["rouge2"].f1
@@ -62,7 +62,7 @@ def rouge(prediction: str, reference: str) -> dict[str, Rouge]:
 
 
 def best_rouge(prediction: str, references: Sequence[str]) -> dict[str, float]:
-    """Return each kind's F1 against the reference for which it is highest. Raises UsageError if there is none.
+    """Return for each kind the highest F1 over the references. Raises UsageError if there are none.
 
     >>> best_rouge("a cat", ["a dog", "the cat sat"])["rouge1"]
     0.5
@@ -74,7 +74,7 @@ def best_rouge(prediction: str, references: Sequence[str]) -> dict[str, float]:
 
 
 def novel_bigrams(summary: str, source: str) -> float | None:
-    """Return the share of a summary's pairs of words that its source does not have; None if it has no pairs.
+    """Return the share of a summary's bigrams that its source does not have; None if it has no bigrams.
 
     >>> novel_bigrams("the cat slept", "a dog and the cat")
     0.5
@@ -87,7 +87,7 @@ def novel_bigrams(summary: str, source: str) -> float | None:
 
 
 def copy_rate(summary: str, source: str) -> float | None:
-    """Return the share of a summary's words in runs of at least four words that its source has; None if it is empty.
+    """Return the share of a summary's words in runs of at least four words copied from its source; None if it is empty.
 
     >>> copy_rate("so the cat sat down here", "yesterday the cat sat down")
     0.6666666666666666
@@ -113,7 +113,7 @@ def _ratio(hits: int, n_ours: int, n_theirs: int) -> Rouge:
 
 
 def _of_sentences(prediction: str, reference: str) -> Rouge:
-    """Match each sentence of the reference with all of the prediction; no word of either counts twice."""
+    """Match each sentence of the reference with the whole prediction; each word of either counts once."""
     ours = [rouge_words(line) for line in prediction.split("\n")]
     theirs = [rouge_words(line) for line in reference.split("\n")]
     left = Counter(word for sentence in ours for word in sentence)
@@ -128,7 +128,7 @@ def _of_sentences(prediction: str, reference: str) -> Rouge:
 
 
 def _common(a: Words, b: Words) -> list[int]:
-    """Return the places in `a` of a longest common subsequence with `b`."""
+    """Return the indices in `a` of a longest common subsequence with `b`."""
     lengths = [[0] * (len(b) + 1)]
     for word in a:
         above = lengths[-1]

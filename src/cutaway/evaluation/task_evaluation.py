@@ -1,4 +1,4 @@
-"""Evaluation of a task: what a model writes, scored beside floors, and beside what it writes for another's source."""
+"""Evaluation of a task: a model's outputs, compared with floors and with its outputs for shuffled sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ SHUFFLED = "shuffled source"
 NOVEL = "novel bigrams"
 COPIED = "copy rate"
 LENGTH = "length ratio"
-BOOTSTRAP = 300  # samples, for the standard error of BLEU
+BOOTSTRAP = 300  # bootstrap samples for the standard error of BLEU
 
 Scores = Mapping[str, tuple[float, float | None]]
 """Values of metrics by name, in percent, each with its standard error."""
@@ -31,7 +31,7 @@ Scores = Mapping[str, tuple[float, float | None]]
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The negative log-likelihood of targets, in nats for each of them, with the tokens and bytes that it is of."""
+    """The negative log-likelihood of targets: nats per target, and the total tokens and bytes."""
 
     each: Sequence[float]
     tokens: int
@@ -39,17 +39,17 @@ class Likelihood:
 
     @property
     def nats(self) -> float:
-        """Nats of all targets."""
+        """Total nats of all targets."""
         return sum(self.each)
 
     @property
     def nats_per_token(self) -> float:
-        """Nats for each token of the targets, their ends among them."""
+        """Nats per target token, including end tokens."""
         return self.nats / self.tokens
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Bits for each byte of the targets; None if they are empty."""
+        """Bits per byte of the targets; None if they are empty."""
         return self.nats / float(np.log(2)) / self.bytes if self.bytes else None
 
 
@@ -57,8 +57,8 @@ class Likelihood:
 class TaskEvaluation:
     """Results for records with the same choices, such as one direction of translation.
 
-    `scores` are those of the model first, then of floors and of the model with shuffled sources; `likelihoods` are of
-    the targets, for the model with its source and with a shuffled one. `outputs` are the model's, one for each record.
+    `scores` are those of the model, of floors, and of the model with shuffled sources, in this order. `likelihoods` are
+    of the targets, given the record's own source and a shuffled one. `outputs` are the model's, one per record.
     """
 
     choices: Mapping[str, str]
@@ -69,7 +69,7 @@ class TaskEvaluation:
 
     @property
     def saving(self) -> tuple[float, float | None]:
-        """The share of the bits of targets, after another's source, that their own source saves, and its error."""
+        """The share of the targets' bits that their own source saves over a shuffled one, and its standard error."""
         own = self.likelihoods[MODEL].each
         shuffled = self.likelihoods[SHUFFLED].each
         saved = [other - nats for nats, other in zip(own, shuffled, strict=True)]
@@ -86,11 +86,11 @@ def evaluate_task(
     seed: int = 1,
     progress: Progress = no_progress,
 ) -> list[TaskEvaluation]:
-    """Evaluate a model on the records of a task, one result for each combination of choices.
+    """Evaluate a model on the records of a task; return one result per combination of choices.
 
-    `train` are the records of the nearest-source floor. The control decodes each record with the source of another:
-    a model that reads its source gets much worse. Raises UsageError, before the first is decoded and naming the record,
-    for one that does not fit, with its own source or with the other.
+    `train` are the records for the nearest-source floor. As a control, each record is also decoded with the source of
+    another record: a model that reads its source gets much worse. Raises UsageError, naming the record and before
+    anything is decoded, if a record does not fit into the context with its own or the other source.
 
     >>> import cutaway
     >>> from cutaway.tasks import open_task
@@ -112,7 +112,7 @@ def evaluate_task(
 
 @dataclass
 class _Evaluation:
-    """The decoding of a model's records and of their controls, `n_done` of `n_outputs` so far."""
+    """Decodes the records and their controls; `n_done` of `n_outputs` are done so far."""
 
     engine: Engine
     encoder: TaskEncoder
@@ -125,7 +125,7 @@ class _Evaluation:
     def evaluate(
         self, records: Sequence[TaskRecord], shuffled: Sequence[TaskRecord], floors: Mapping[str, Sequence[str]]
     ) -> TaskEvaluation:
-        """Evaluate the model on records with the same choices, beside the texts of floors and shuffled sources."""
+        """Evaluate the model on records with the same choices, along with the floors and the shuffled sources."""
         outputs = self.decode(records)
         texts = {
             MODEL: [output.text for output in outputs],
@@ -156,7 +156,7 @@ class _Evaluation:
 
 
 def _by_choices(records: Sequence[TaskRecord], task: Task) -> dict[tuple[str, ...], list[TaskRecord]]:
-    """Group records by their values of the choices of a task."""
+    """Group records by their values of the task's choices."""
     groups: dict[tuple[str, ...], list[TaskRecord]] = {}
     for record in records:
         groups.setdefault(record.choices(task), []).append(record)
@@ -182,9 +182,9 @@ def shuffle_sources(records: Sequence[TaskRecord], encoder: TaskEncoder, seed: i
 
 
 def score_texts(texts: Sequence[str], records: Sequence[TaskRecord], encoder: TaskEncoder) -> Scores:
-    """Score texts against the references of records by the metrics of a task.
+    """Score texts against the references of records with the metrics of a task.
 
-    Of several references the best counts, as in SciTLDR: for each kind of ROUGE the one with the highest F1.
+    With several references the best one counts, as in SciTLDR: for each kind of ROUGE the highest F1.
 
     >>> from cutaway.tasks import open_task
     >>> from cutaway.tokenizer.fast import Tokenizer
@@ -208,7 +208,7 @@ def score_texts(texts: Sequence[str], records: Sequence[TaskRecord], encoder: Ta
 
 
 def _bleu_error(statistics: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float | None:
-    """Estimate the standard error of BLEU by drawing sentences with replacement."""
+    """Estimate the standard error of BLEU by bootstrap over sentences."""
     n = len(statistics)
     if n < 2:
         return None
@@ -235,7 +235,7 @@ def _rouge_scores(
 
 
 def _length_ratio(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
-    """Return the words of texts for each of their references', of which several are averaged."""
+    """Return the ratio of the words of texts to the words of their references, averaged over several references."""
     ours = [100.0 * len(rouge_words(text)) for text in texts]
     theirs = [float(np.mean([len(rouge_words(each)) for each in several])) for several in references]
     return {LENGTH: (sum(ours) / sum(theirs), ratio_error(ours, theirs))} if sum(theirs) else {}

@@ -58,7 +58,7 @@ def make_app(explorer: "Explorer", port: int, token: str | None = None) -> ASGIA
 
 
 class Explorer:
-    """A model with its traces and its worker, and an endpoint for every address.
+    """A model with its traces and its worker, and an endpoint for every path.
 
     `checkpoint_bytes` is the size of the model's files; `against` is a second model to compare with. Raises UsageError
     if the two are not compatible.
@@ -70,19 +70,19 @@ class Explorer:
         self.model = model
         self.checkpoint_bytes = checkpoint_bytes
         self.against = against
-        self.description = schemas.model_document(model, checkpoint_bytes, against)  # it may write an example: once
+        self.description = schemas.model_document(model, checkpoint_bytes, against)  # may write an example
         self.cache = TraceCache()
         self.worker = Worker()
         self.latest = LatestJob()
         self.sending = SendingBudget()
-        self.services = {False: TraceService(model, self.cache)}  # by the request's `against`
+        self.services = {False: TraceService(model, self.cache)}  # by `against` of the request
         if against:
             self.services[True] = TraceService(against, self.cache)
 
     def warm_up(self, ids: Sequence[int]) -> None:
-        """Begin to compute what a page that opens on these token ids asks for, while the browser is still starting.
+        """Start computing what a page that opens on these token ids requests, while the browser is still starting.
 
-        The first trace of a process is many times as slow as the next, for it reads all weights.
+        The first trace of a process is many times slower than the next, because it reads all weights.
         """
 
         def compute(job: Job) -> None:
@@ -167,7 +167,7 @@ class Explorer:
         )
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Make a GET endpoint of a handler."""
+        """Make a GET endpoint from a handler."""
 
         async def endpoint(request: Request) -> Response:
             return await self._handle(request, _query(request, repeated=["sel"]), handler)
@@ -178,16 +178,17 @@ class Explorer:
         return await self._handle(request, Params(await read_object(request)), cache_benchmark)
 
     async def export(self, request: Request) -> Response:
-        """Send a line after each part of the page of a trace as one file, and then the file; other requests have their
-        turn between the parts. It stops when the client goes away. Raises UsageError for a trace of the second model.
+        """Export the page of a trace as one file: send a line after each part, and then the file. Other requests are
+        served between the parts. The export stops when the client disconnects. Raises UsageError for a trace of the
+        second model.
         """
         job = Job()
         lines = self._make_page(request.path_params["trace"], _query(request), job)
         return await self._stream(request, job, self.worker.take_turns(job, lines), lambda: None)
 
     def _make_page(self, name: str, params: QueryParams, job: Job) -> Generator[bytes]:
-        """Yield a line after each part of a page, and one with the page, as the worker's thread asks for them: traces
-        are looked up by no other.
+        """Yield a line after each part of a page, and one with the page, in the worker's thread: no other thread looks
+        up traces.
         """
         find = self.cache.__getitem__
         where = TraceRequest(find(name).with_cancellation(job.check), params, find, job.check)
@@ -243,13 +244,13 @@ class Explorer:
         return await self._stream(request, job, self._lines(job, compute), lambda: None)
 
     def _lines(self, job: Job, compute: Callable[[Send], None]) -> AsyncGenerator[bytes]:
-        """Stream what `compute` sends, as lines that the worker's thread has made: a long one takes a while."""
+        """Stream what `compute` sends, as lines that the worker's thread serialises: a long one takes a while."""
         return self.worker.stream(job, lambda send: compute(lambda document: send(json_line(document))))
 
     async def _stream(
         self, request: Request, job: Job, lines: AsyncGenerator[bytes], on_end: Callable[[], None]
     ) -> Response:
-        """Stream the lines of a job; an error before the first line sets the response's status."""
+        """Stream the lines of a job; an error before the first line sets the status of the response."""
 
         def finish() -> None:
             job.cancel()
@@ -266,13 +267,13 @@ class Explorer:
 
 
 def _query(request: Request, repeated: Sequence[str] = ()) -> QueryParams:
-    """Read the parameters of a GET request, in its query string or in its path after the name of the trace."""
+    """Read the parameters of a GET request, from its query string, or from its path after the name of the trace."""
     path = [(name, value) for name, value in request.path_params.items() if name != "trace"]
     return QueryParams([*path, *request.query_params.multi_items()], repeated)
 
 
 def _settings(text: str) -> schemas.Settings:
-    """Read what the page has set, "language=zh&x-figure=F40"; raises UsageError for anything else of its address."""
+    """Parse the settings of the page, "language=zh&x-figure=F40"; raises UsageError for other parts of its address."""
     settings = parse_qsl(text, keep_blank_values=True)
     for name, _ in settings:
         if name != "language" and not name.startswith("x-"):

@@ -18,12 +18,12 @@ from cutaway.web.worker import Document
 PAGE = Path(__file__).parent / "page"
 COLOURS = Path(cutaway.figures.__file__).parent / "colours.json"  # shared with the figures
 INDEX = "index.html"
-WORDS = "words.json"  # made of the files in i18n/
+WORDS = "words.json"  # generated from the files in i18n/
 
-# What the page asks for as soon as its modules are there; main.js and transport.js ask for it.
+# What main.js and transport.js request as soon as the modules are loaded.
 FIRST_REQUESTS = (f"page/{WORDS}", f"page/{COLOURS.name}", "api/model")
 
-# Fixed here because the system's type for ".js" varies, and browsers reject modules of type text/plain.
+# Fixed here because the type that systems give ".js" varies, and browsers reject modules of type text/plain.
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -33,9 +33,9 @@ MEDIA_TYPES = {
 }
 
 
-@cache  # a page asks for some 80 of them, and to walk through the folders takes longer than to send one
+@cache  # a page requests some 80 of them, and walking through the folders takes longer than sending one
 def assets() -> Mapping[str, Path]:
-    """List the files that are served, by their path in the page's folder (cached); all others are 404.
+    """List the served files, by their path in the page's folder (cached); all others are 404.
 
     >>> assets()["index.html"].name
     'index.html'
@@ -54,7 +54,7 @@ def text_of(name: str) -> str:
 
 
 def words_document(rooms: Collection[str] = ()) -> Document:
-    """Return the page's texts by name, those of some files in i18n/ or of all.
+    """Return the page's texts by name, from some files in i18n/ or from all.
 
     >>> words_document(["article"])["article.title"]["en"]
     'The article'
@@ -64,7 +64,7 @@ def words_document(rooms: Collection[str] = ()) -> Document:
 
 
 def version() -> str:
-    """Return a name for the state of the page's files, which changes with each of them.
+    """Return the version of the page's files, which changes if any of them changes.
 
     >>> version() == version()
     True
@@ -72,17 +72,17 @@ def version() -> str:
     return _digest(tuple(path.stat().st_mtime_ns for path in assets().values()))
 
 
-@lru_cache(maxsize=1)  # asked with each file; the times tell whether one has changed
+@lru_cache(maxsize=1)  # called for each file; modification times tell if one has changed
 def _digest(_times: Collection[int]) -> str:
     texts = {name: text_of(name) for name in assets()}
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
 def index_page() -> str:
-    """Return the page with links that load all its modules, and what it asks for first, at once: without them a
-    browser finds the modules level by level, each after those that import it.
+    """Return the page with links that preload all its modules and its first requests.
 
-    The addresses of files name their version, so that a browser asks for each once, and for all after an upgrade.
+    Without the links, a browser finds the modules level by level, each after those that import it. The addresses of
+    files contain their version, so a browser requests each file once, and all files again after an upgrade.
 
     >>> "/lib/cells.js" in index_page()
     True
@@ -96,8 +96,8 @@ def index_page() -> str:
 
 
 async def asset(request: Request) -> Response:
-    """Serve a file with an ETag, which browsers revalidate on each load, so that an upgrade shows at once; one whose
-    address names the version is kept for good.
+    """Serve a file with an ETag, which browsers revalidate on each load, so that an upgrade takes effect at once. A
+    file whose address contains the version is cached for good.
     """
     name = request.path_params.get("path", INDEX)
     body = _body(name)

@@ -27,7 +27,7 @@ def check_compatible(model: Model, other: Model) -> None:
 
 
 def _tokens(tokenizer: Codec | None) -> object:
-    """Return what tells two vocabularies apart; None where nothing is known."""
+    """Return the tokens to compare two vocabularies by; None if they are unknown."""
     match tokenizer:
         case Tokenizer():
             return tokenizer.vocabulary.ids

@@ -1,4 +1,4 @@
-"""Tensors in the safetensors format, as the page receives them and as files hold them.
+"""Tensors in the safetensors format, as the page receives them and as exported files hold them.
 
 Token ids are sent as I32, other tensors in the requested encoding: `f32` exactly, `f16` rounded to nearest, `u8sqrt` as
 255 times the square root of a probability, which keeps most of the 256 levels for small ones: neighbouring levels are
@@ -22,7 +22,7 @@ _DTYPES = {"float32": "F32", "float16": "F16", "uint8": "U8", "int32": "I32"}
 
 
 def tensors_content(tensors: Mapping[str, EncodedTensor], metadata: Mapping[str, str] | None = None) -> Content:
-    """Serialise named tensors, and metadata if there are any, as a safetensors body.
+    """Serialise named tensors, and metadata if there is any, as a safetensors body.
 
     >>> body = tensors_content({"ids": np.array([3, 4], np.int32)}).body
     >>> int.from_bytes(body[:8], "little"), body[-8:]

@@ -1,4 +1,4 @@
-"""Examples of models that read no plain text."""
+"""Example inputs for models that do not read plain text."""
 
 from cutaway.explore.translation import directions
 from cutaway.model import Model
@@ -8,8 +8,8 @@ EXAMPLE_SENTENCE = "Where is the station?"  # in the first language of a transla
 
 
 def example_ids(model: Model) -> list[int] | None:
-    """Return the ids of an example of what a model reads if that is no plain text: of music the codec's, of
-    translations one that the model itself writes. None for a model of plain text.
+    """Return the token ids of an example for a model that does not read plain text: the codec's example for music, or a
+    translation that the model writes. None for a model of plain text.
 
     >>> import cutaway
     >>> example_ids(cutaway.load())

@@ -44,15 +44,15 @@ POLICY = (
 )
 UNPACK = "unpack.js"  # a classic script, not a module
 INDEX = "views/index.js"
-SHARED = ("app", "glossary", "prose")  # words that are of no single view
+SHARED = ("app", "glossary", "prose")  # words that belong to no single view
 TRACE = "text"  # the name of the trace in the file
-ABOUT_TRACE = f"api/traces/{TRACE}/"  # begins the names of files about it
-MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
+ABOUT_TRACE = f"api/traces/{TRACE}/"  # prefix of the names of files about it
+MAX_POSITIONS = 20  # longest text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
-LENS_TOKENS = 5  # that a layer's vector is read as
+LENS_TOKENS = 5  # tokens shown for the vector of a layer
 MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
-MAX_LAYER_WEIGHTS = 2**16  # of the heads of one layer; above it, a file of music has those of the chosen note
-FREE = ("overview", "play", "heads", "stack", "translation")  # views of which a file has every position
+MAX_LAYER_WEIGHTS = 2**16  # of the heads of one layer; above it, a file of music has only those of the chosen note
+FREE = ("overview", "play", "heads", "stack", "translation")  # views that have every position in a file
 MAX_ATTENTION_WEIGHTS = 18_000  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -61,14 +61,14 @@ _PAGE = """<!doctype html>
 <script type="application/gzip" id="packed">{packed}</script><script>{unpack}</script></body></html>
 """
 GZIP = 31  # the window bits that make zlib write a gzip file
-CHUNK_BYTES = 1 << 20  # that are compressed at a time
-HEIGHT = 900  # pixels, of the frame in a notebook
+CHUNK_BYTES = 1 << 20  # compressed at a time
+HEIGHT = 900  # pixels, height of the frame in a notebook
 
-_COMMENT = re.compile(r"^\s*(//|/\*\*.*\*/$).*\n", re.MULTILINE)  # lines that are nothing else
+_COMMENT = re.compile(r"^\s*(//|/\*\*.*\*/$).*\n", re.MULTILINE)  # lines with nothing else
 _VIEW = re.compile(r"""^(import \{ (\w+) \} from "\./(\w+)\.js";\n)""", re.MULTILINE)
 
 
-PageFile = bytes | DrawnFigure  # figures are packed without their JSON, which of a long text is megabytes
+PageFile = bytes | DrawnFigure  # figures are packed without their JSON, which takes megabytes for a long text
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,8 +78,8 @@ class ExportedPage:
     text: str
 
     def save(self, path: str | Path) -> None:
-        """Write the file atomically, with the mode of the file that it replaces; a link stays, and its target is
-        replaced. A device or a pipe is written into. Raises OSError with the file's name.
+        """Write the file atomically, with the mode of the file that it replaces. A link stays, and its target is
+        replaced. A device or a pipe is written to. Raises OSError with the file's name.
         """
         try:
             _write(Path(os.path.realpath(path)), self.text.encode("utf-8"))
@@ -126,7 +126,8 @@ def export_page(
 ) -> ExportedPage:
     """Export the explorer of one trace, with the figures for the layer, head and position of the selection.
 
-    The file opens on `view`, with its `settings` as in `schemas.page_address`, if it has it, else on its first one.
+    The file opens on `view`, with its `settings` as in `schemas.page_address`, if the file has that view, else on its
+    first one.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -160,7 +161,7 @@ class PageSource:
     settings: schemas.Settings = ()
 
     def files(self) -> Iterator[tuple[str, PageFile]]:
-        """Yield the files of the page by their names; each is computed when it is asked for."""
+        """Yield the files of the page with their names; each is computed when it is requested."""
         chosen = self._chosen()
         views = _views(self.model, self.trace)
         for name, text in _modules(views).items():
@@ -170,7 +171,7 @@ class PageSource:
         yield from _responses(self, chosen, views)
 
     def count_parts(self) -> int:
-        """Count the files about the trace, at least."""
+        """Return a lower bound of the number of files about the trace."""
         return len(all_figures()) + sum(1 for _ in _requests(self.trace, self._chosen()))
 
     def _chosen(self) -> Selection:
@@ -178,9 +179,9 @@ class PageSource:
 
 
 class PagePacker:
-    """Packs the files of a page into one, each as it comes, so that no figure stays in memory.
+    """Packs the files of a page into one file, one after the other, so that no figure stays in memory.
 
-    The file shows nothing without those of `PageSource.files`.
+    All files of `PageSource.files` are needed, or the page shows nothing.
 
     >>> packer = PagePacker()
     >>> packer.add("style.css", b"body {}")
@@ -189,7 +190,7 @@ class PagePacker:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[bytes, int] = {}  # of numbers, in the order of the file -> the number of floats before
+        self._rows: dict[bytes, int] = {}  # row of numbers, in the order of the file -> number of floats before it
         self._bodies: dict[str, bytes] = {}
 
     def add(self, name: str, file: PageFile) -> None:
@@ -197,8 +198,8 @@ class PagePacker:
         self._bodies[name] = _packed_file(name, file, self._rows)
 
     def page(self) -> ExportedPage:
-        """Make the page of all files, which are let go of: one safetensors block of bytes, with the numbers of all
-        figures and tensors in one tensor, compressed and encoded in parts.
+        """Make the page from all files, and release them: one safetensors block, with the numbers of all figures and
+        tensors in one tensor, compressed and encoded in parts.
         """
         tensors = {name: np.frombuffer(body, np.uint8) for name, body in self._bodies.items()}
         tensors["numbers"] = _shuffled(self._rows)
@@ -209,8 +210,8 @@ class PagePacker:
 
 
 def _start(source: PageSource, chosen: Selection, views: Sequence[str]) -> bytes:
-    """Say on what the file opens, which views it has, those where any token can be chosen, the titles of the views that
-    it does not hold, and which of these was asked for.
+    """Describe the file: the address that it opens on, its views, the views in which any token can be chosen, the
+    titles of the views that it lacks, and the view that was requested.
     """
     view = source.view
     kept = [(name, value) for name, value in source.settings if view in views or name == "language"]
@@ -223,7 +224,7 @@ def _start(source: PageSource, chosen: Selection, views: Sequence[str]) -> bytes
 
 
 def _views(model: Model, trace: Trace) -> list[str]:
-    """List the views of which the file has all that they show."""
+    """List the views whose data is all in the file."""
     return [
         *(["overview", "play"] if len(trace) <= MAX_POSITIONS else []),
         *("article", "attention", "tokens"),
@@ -235,12 +236,12 @@ def _views(model: Model, trace: Trace) -> list[str]:
 
 
 def _modules(views: Collection[str]) -> dict[str, str]:
-    """Return the modules that the page imports with these views only, by their names."""
+    """Return the modules, by name, that the page imports with these views only."""
     return module_texts(lambda name: _without_views(text_of(name), views) if name == INDEX else text_of(name))
 
 
 def _without_views(index: str, views: Collection[str]) -> str:
-    """Drop the views that are not in the file from the module that lists all, the id of each being its file's name."""
+    """Drop the views that are not in the file from the list of views in `index`; a view's id is its file's name."""
     dropped = {name: line for line, name, view in _VIEW.findall(index) if view not in views}
     for line in dropped.values():
         index = index.replace(line, "")
@@ -258,9 +259,7 @@ def _module(name: str, text: str) -> str:
 
 
 def _shuffled(rows: dict[bytes, int]) -> NDArray[np.uint8]:
-    """Return the bytes of all rows of float32 as (4, floats), first bytes first: exponents repeat, so they compress
-    better.
-    """
+    """Return the bytes of all rows of float32 as (4, floats), first bytes first: exponents repeat, so they compress."""
     shuffled = np.empty((4, _end(rows)), np.uint8)
     for row, first in rows.items():
         shuffled[:, first : first + len(row) // 4] = np.frombuffer(row, np.uint8).reshape(-1, 4).T
@@ -268,7 +267,7 @@ def _shuffled(rows: dict[bytes, int]) -> NDArray[np.uint8]:
 
 
 def _compressed(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """Yield a gzip file of the parts, without a time."""
+    """Yield a gzip file of the parts, without a timestamp."""
     compressor = zlib.compressobj(9, wbits=GZIP)
     for part in parts:
         for start in range(0, len(part), CHUNK_BYTES):
@@ -288,7 +287,7 @@ def _base64(parts: Iterable[bytes]) -> Iterator[str]:
 
 
 def _packed_file(name: str, body: PageFile, rows: dict[bytes, int]) -> bytes:
-    """Return the file with as few bytes for numbers as possible; what is not about the trace is returned as it is."""
+    """Store the numbers of a file in as few bytes as possible; files that are not about the trace are unchanged."""
     if isinstance(body, DrawnFigure):
         return json_content(body.document(lambda values: _store(_with_gaps(values), rows))).body
     if not name.startswith(ABOUT_TRACE):
@@ -299,17 +298,17 @@ def _packed_file(name: str, body: PageFile, rows: dict[bytes, int]) -> bytes:
 
 
 def _shorter(number: str) -> float:
-    """Round to the nine significant digits that tell every float32 from the next."""
+    """Round to nine significant digits, which distinguish all float32 numbers."""
     return float(f"{float(number):.9g}")
 
 
 def _with_gaps(values: FloatArray) -> FloatArray:
-    """Make numbers that are not finite NaN, as null is where a figure is JSON."""
+    """Replace numbers that are not finite by NaN, as JSON figures have null for them."""
     return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
 def _packed_tensor(file: bytes, rows: dict[bytes, int]) -> bytes:
-    """Replace the numbers of a file with one float32 tensor, which is not empty, by their places among `rows`."""
+    """Replace the numbers of a file with one float32 tensor, which is not empty, by their positions in `rows`."""
     start = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:start])
     metadata = header.pop("__metadata__")
@@ -320,7 +319,7 @@ def _packed_tensor(file: bytes, rows: dict[bytes, int]) -> bytes:
 
 
 def _store(values: FloatArray, rows: dict[bytes, int]) -> Document:
-    """Return the number of columns and the offset of each row among `rows`, which stores a row that is new to it."""
+    """Return the number of columns and the offset of each row in `rows`; add rows that are not yet in it."""
     stored = [row.tobytes() for row in values]
     for row in stored:
         if row not in rows:
@@ -361,8 +360,8 @@ def _responses(source: PageSource, chosen: Selection, views: Sequence[str]) -> I
 
 
 def _music_responses(trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
-    """Yield the notes, and what all heads of the layer look at from the chosen one; of a short piece from any token, of
-    a very short one in all layers.
+    """Yield the notes, and the attention of all heads of the layer from the chosen note; for a short piece from any
+    token, for a very short one in all layers.
     """
     yield _name("notes", []), _response(trace, "notes", []).body
     for layer in range(trace.config.n_layer) if _has_all_heads(trace) else [chosen.layer]:
@@ -371,7 +370,7 @@ def _music_responses(trace: Trace, chosen: Selection) -> Iterator[tuple[str, byt
 
 
 def _translation_responses(model: Model, trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
-    """Yield the trace read as a translation, what the model writes, and the map, of a short text that of all heads."""
+    """Yield the trace read as a translation, what the model writes, and the map (of all heads for a short text)."""
     reading = translation_document(model, trace)
     yield _name("translation", []), json_content(reading).body
     if reading["source"] is None:
@@ -396,14 +395,14 @@ def _tensor_response(trace: Trace, sel: str) -> tuple[str, bytes]:
 
 
 def _trace_document(trace: Trace) -> Document:
-    """Describe the trace without the time that it took, so that two exports are the same bytes."""
+    """Describe the trace without the time that it took, so that two exports have the same bytes."""
     document = schemas.trace_document(TRACE, trace, stored=True)
     work = {name: count for name, count in vars(trace.work).items() if name != "seconds"}
     return {**document, "work": work}
 
 
 def _text(model: Model, trace: Trace) -> str:
-    """Return the text that the view of tokens requests: without the start token, at most `MAX_TEXT` characters."""
+    """Return the text that the tokens view requests: without the start token, at most `MAX_TEXT` characters."""
     after = trace.ids[trace.ids[0] == model.bos :]
     data = b"".join(schemas.joined_bytes(model.tokenizer, after))
     return data.decode("utf-8", "replace")[: schemas.MAX_TEXT]
@@ -414,17 +413,17 @@ def _is_small(trace: Trace) -> bool:
 
 
 def _has_all_heads(trace: Trace) -> bool:
-    """Return True for a text of which another head can be chosen."""
+    """Return True for a text for which the file holds all heads."""
     return _is_small(trace) and len(trace) <= MAX_POSITIONS
 
 
 def _has_all_notes(trace: Trace) -> bool:
-    """Return True for a piece of which another note can be chosen."""
+    """Return True for a piece for which the file holds all notes."""
     return trace.config.n_head * len(trace) ** 2 <= MAX_LAYER_WEIGHTS
 
 
 def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield the requests about the trace, but for its figures: the path after api/traces/ID/, and the parameters."""
+    """Yield the requests about the trace, except for figures: the path after api/traces/ID/, and the parameters."""
     yield "surprisal", []
     for position in range(len(trace)) if len(trace) <= MAX_POSITIONS else ():
         yield "summary", [("position", str(position))]
@@ -440,7 +439,7 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
 
 
 def _candidates(trace: Trace, position: int) -> list[int]:
-    """Return the likeliest next tokens, whose logits the file takes apart; none of a text that is too long."""
+    """Return the most likely next tokens, whose logit attribution is in the file; none for a text that is too long."""
     if len(trace) > MAX_POSITIONS:
         return []
     return [int(token) for token in top_k(trace.logits_at(position), min(CANDIDATES, trace.config.n_vocab))]

@@ -19,7 +19,7 @@ SETTINGS = [name for name in FIELDS if name not in ("context_shift", "logprobs",
 
 
 def read_request(model: Model, body: Params) -> tuple[list[int], GenerationConfig]:
-    """Return the prompt ids and the settings in a request; raises UsageError where these are invalid or too long.
+    """Return the prompt ids and the settings in a request; raises UsageError if they are invalid or too long.
 
     >>> import cutaway
     >>> ids, config = read_request(cutaway.load(), Params({"ids": [32, 9379], "max_new_tokens": 3}))
@@ -38,10 +38,10 @@ def read_request(model: Model, body: Params) -> tuple[list[int], GenerationConfi
 def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator[Document]:
     """Yield a document for each token, then one with the finish reason and the seed.
 
-    The model's engine computes, as in `Model.generate`: the same seed gives the same text, and with the same settings
-    the same piece as `cutaway music generate`, in the grammar of its codec; the prefix of a task's prompt is read as
-    traces of it read it. `cache_length` is the number of tokens in the KV cache when the token was chosen, `seconds`
-    the time of reading the one before and choosing.
+    The model's engine computes, as in `Model.generate`, so the same seed gives the same text. With the same settings it
+    gives the same piece as `cutaway music generate`, in the grammar of its codec. The prefix of a task's prompt is read
+    as in traces of it. `cache_length` is the number of tokens in the KV cache when the token was chosen; `seconds` is
+    the time to read the token before it and choose.
 
     >>> import cutaway
     >>> greedy = GenerationConfig(temperature=0, max_new_tokens=2, seed=7, ignore_eos=True, top_logprobs=3)

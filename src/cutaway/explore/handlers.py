@@ -35,7 +35,7 @@ FEW_TOKENS = 8  # whose surprisal is computed one by one
 class TraceRequest:
     """A request about a trace.
 
-    `find` looks up another trace by name; `check` raises Cancelled once the client has gone.
+    `find` looks up another trace by name; `check` raises Cancelled once the client has disconnected.
     """
 
     trace: Trace
@@ -72,7 +72,7 @@ Handler = Callable[[TraceRequest], Content]
 def tensors(request: TraceRequest) -> Content:
     """Return tensor slices, each named by its slice, in one encoding.
 
-    The metadata says, under the same names, which part of which tensor they are: `tensor, shape, offset, steps`.
+    The metadata says, under the same names, which part of which tensor each is: `tensor, shape, offset, steps`.
     """
     texts = request.params.array("sel")
     encoding = request.params.choice("enc", ENCODINGS, "f32")
@@ -114,7 +114,7 @@ def heads(request: TraceRequest) -> Content:
 def _head(statistics: HeadStatistics, thumbnail: NDArray[np.uint8]) -> Document:
     labels = statistics.labels
     label = max(labels, key=lambda name: labels[name], default=None)
-    statistic = label.removesuffix(" token") if label else "entropy"  # the one that the label is for
+    statistic = label.removesuffix(" token") if label else "entropy"  # the statistic that the label is for
     picture = base64.b64encode(thumbnail.tobytes()).decode()
     return {**asdict(statistics), "label": label, "statistic": statistic, "picture": picture}
 
@@ -131,8 +131,9 @@ def search_heads(request: TraceRequest) -> Content:
 def summary(request: TraceRequest) -> Content:
     """Return what each layer does with a token.
 
-    `weights` are the largest of any head on each token, `heads` those that give them; `most` is each head's largest
-    weight on a token that is neither the first nor the token itself; `mlp` is the length of what the MLP adds.
+    `weights` are the largest weights of any head on each token, and `heads` the heads that have them. `most` is the
+    largest weight of each head on a token that is neither the first nor the token itself. `mlp` is the norm of what the
+    MLP adds.
     """
     position = request.position()
     request.params.end()
@@ -174,7 +175,7 @@ def next_tokens(request: TraceRequest) -> Content:
 
 
 def logit_lens(request: TraceRequest) -> Content:
-    """Return the logit lens: the most likely next tokens at each boundary, after `count` tokens from a position on."""
+    """Return the logit lens: the most likely next tokens at each boundary, for `count` tokens from a position."""
     trace = request.trace
     position = request.position()
     k = request.top_k()
@@ -230,9 +231,9 @@ def direct_logit_attribution(request: TraceRequest) -> Content:
 
 
 def surprisal(request: TraceRequest) -> Content:
-    """Return the surprisal of each token from `first` on, in nats; the default is all that have one.
+    """Return the surprisal of each token from `first` on, in nats; the default is all tokens that have one.
 
-    Those of a few new tokens take a row of logits each, whatever the length of the text.
+    A few new tokens take a row of logits each, whatever the length of the text.
     """
     trace = request.trace
     first = request.params.integer("first", 1, max(1, len(trace) - 1), 1)
@@ -245,7 +246,7 @@ def surprisal(request: TraceRequest) -> Content:
 
 
 def cache_benchmark(request: TraceRequest) -> Content:
-    """Time the last token's forward pass with the other tokens cached, and that of all tokens; compare the logits."""
+    """Time the last token's forward pass with the others cached, and that of all tokens; compare the logits."""
     request.params.end()
     trace = request.trace
     if len(trace) < 2:

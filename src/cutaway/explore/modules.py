@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable
 
 ENTRY = "main.js"
-IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")  # what stands before the path, and the path
+IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")  # the text before the path, and the path
 
 
 def imported_name(name: str, path: str) -> str:
-    """Return the name of what a module imports by a relative path.
+    """Return the name of the module that a module imports by a relative path.
 
     >>> imported_name("ui/widgets.js", "../lib/cells.js")
     'lib/cells.js'
@@ -19,7 +19,7 @@ def imported_name(name: str, path: str) -> str:
 
 
 def module_texts(read: Callable[[str], str]) -> dict[str, str]:
-    """Return the modules that the page imports, by their names, each before what it imports; `read` returns one's text.
+    """Return the modules that the page imports, by name, each before its imports; `read` returns a module's text.
 
     >>> texts = {"main.js": 'import { a } from "./lib/a.js";', "lib/a.js": "", "lib/unused.js": ""}
     >>> list(module_texts(texts.__getitem__))

@@ -33,11 +33,11 @@ MAX_TEXT = 2000  # characters whose tokenization the page explains
 
 
 def model_document(model: Model, checkpoint_bytes: int, against: Model | None = None) -> Document:
-    """Describe the model, the interventions that it accepts, and the second model that it can be compared with.
+    """Describe the model, the interventions that it accepts, and the second model for comparison.
 
     An intervention `needs` some fields and `allows` others, and `breaks_sum` if a logit is no longer a sum over the
-    components. A page that names no text opens on `example_ids`, or without them on the text `example`; of a longer one
-    than `max_text` characters it explains the tokenization only so far. `directions` are those in which it translates.
+    components. A page without a text opens on `example_ids`, or if there are none on the text `example`. It explains
+    the tokenization of at most `max_text` characters. `directions` are the directions in which the model translates.
 
     >>> import cutaway
     >>> document = model_document(cutaway.load(), checkpoint_bytes=0)
@@ -75,7 +75,7 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
 
 
 def _music_document(model: Model) -> dict[str, object] | None:
-    """Name the codec of a model of music, and the token that begins a piece."""
+    """Return the codec's name for a music model, and the token that begins a piece."""
     codec = music_codec(model.codec)
     return {"codec": codec.name, "bos": codec.bos} if codec else None
 
@@ -107,8 +107,8 @@ def page_address(
 ) -> str:
     """Return the fragment of the page's address, in the format of page/lib/address.js.
 
-    Without a selection the page opens on the last token, and on the head that the model itself singles out. `settings`
-    are the language and what the view has set, such as ("x-figure", "F40").
+    Without a selection the page opens on the last token, and on the head that the model singles out. `settings` are the
+    language and the settings of the view, such as ("x-figure", "F40").
 
     >>> page_address("play", [50256, 32], Selection(layer=5, head=1, position=1))
     '#1/play?ids=50256,32&layer=5&head=1&position=1'
@@ -122,7 +122,7 @@ def page_address(
 
 
 def _intervention_text(change: Intervention) -> str:
-    """Write an intervention as the page's address does: zero_ablate_head:layer=3,head=1."""
+    """Write an intervention as in the page's address: zero_ablate_head:layer=3,head=1."""
     fields = {name: value for name, value in vars(change).items() if name != "kind" and value is not None}
     listed = {name: ".".join(map(str, value)) if name == "source" else value for name, value in fields.items()}
     text = ",".join(f"{name}={value}" for name, value in listed.items())
@@ -188,7 +188,7 @@ def token_text(tokenizer: TokenCodec | None, token: int) -> str:
 
 
 def token_bytes(tokenizer: TokenCodec | None, token: int) -> bytes | None:
-    """Return a token's bytes, or None for the padding ids of a vocabulary and where there is no text.
+    """Return a token's bytes; None for the padding ids of a vocabulary, and if tokens are not text.
 
     >>> token_bytes(Tokenizer.gpt2(), 9379)
     b' robot'
@@ -232,7 +232,7 @@ def vocabulary_document(model: Model) -> Document:
 
 
 def explain_document(model: Model, text: str) -> Document:
-    """Explain the tokenization of a text: its pre-tokens, their bytes, merges and ids; of a tokenizer of another kind
+    """Explain the tokenization of a text: its pre-tokens, their bytes, merges and ids; for other kinds of tokenizers
     its words, their tokens and ids.
 
     >>> import cutaway
@@ -266,7 +266,7 @@ def nearest_document(model: Model, token: int, k: int) -> Document:
 
 
 def trace_document(name: str, trace: Trace, stored: bool) -> Document:
-    """Describe a trace and the work it took; `stored` says that it was cached, so nothing was computed.
+    """Describe a trace and the work it took; `stored` is True if the trace was cached, so nothing was computed.
 
     >>> import cutaway
     >>> document = trace_document("0123", cutaway.load().trace([32, 9379]), stored=False)

@@ -1,7 +1,7 @@
 """Tensor slices such as `attn.5[1,:,2:5]`, computed without the rest of the tensor where possible.
 
-The name is that of a tensor of a trace or of the checkpoint. The brackets hold an index or a range for each of its
-first axes, as in Python, negative ones included but without steps; further axes are whole.
+The name is that of a tensor of the trace or the checkpoint. The brackets hold an index or a range for each of the first
+axes, as in Python, possibly negative but without steps. Further axes are taken whole.
 """
 
 import math
@@ -114,7 +114,7 @@ def _parse_index(part: str, text: str) -> Index:
 
 
 def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -> dict[str, Part]:
-    """Return the part of its tensor that each slice selects, by its text; `check` is called before each is computed.
+    """Return the part that each slice selects, by the slice's text; `check` is called before each is computed.
 
     Raises UsageError for invalid syntax, an unknown tensor, an index out of range, and more than `MAX_SLICES` or
     `MAX_BYTES`.
@@ -145,7 +145,7 @@ def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -
 
 
 class _Attention:
-    """The attention of some heads of a layer, once for all slices of it in a request: they mostly ask for one head."""
+    """The attention of some heads of a layer, computed once for all slices of a request: most ask for one head."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -153,7 +153,7 @@ class _Attention:
         self._found: dict[str, FloatArray] = {}
 
     def of(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
-        """Return what `Trace.attention` does; the last one is kept."""
+        """Return the result of `Trace.attention`; the last one is cached."""
         if self._heads != (layer, first, stop):
             self._found = self._trace.attention(layer, first, stop)
             self._heads = (layer, first, stop)
@@ -175,7 +175,7 @@ def _compute(trace: Trace, part: TensorSlice, shape: Shape, attention: _Attentio
 
 
 def _span(indices: tuple[Index, ...], length: int) -> tuple[int, int, tuple[Index, ...]]:
-    """Split off the first axis: the range [first, stop) of its `length` to compute, and the indices within that."""
+    """Split off the first axis: the range [first, stop) of its `length` to compute, and the indices within it."""
     if not indices:
         return 0, length, ()
     if isinstance(indices[0], slice):

@@ -27,8 +27,8 @@ class UnknownTrace(UsageError):
 def fingerprint(model: Model) -> str:
     """Hash a model's shape, its precision and a sample of its weights, to 64 hexadecimal digits.
 
-    The sample is all biases and LayerNorms and a row of `wte`: a large model has gigabytes of weights, and no two
-    trained models share these.
+    The sample is all biases and LayerNorms and a row of `wte`: a large model has gigabytes of weights, and two trained
+    models never share all of the sample.
 
     >>> import cutaway
     >>> fingerprint(cutaway.load()) == fingerprint(cutaway.load())
@@ -53,7 +53,7 @@ def trace_name(model_fingerprint: str, ids: Sequence[int], interventions: Sequen
 
 
 class TraceCache:
-    """An LRU cache of at most `limit` bytes; the last two used stay, however large, so that they can be compared.
+    """An LRU cache of at most `limit` bytes; the two most recent ones stay, however large, to be compared.
 
     >>> import cutaway
     >>> cache = TraceCache()
@@ -67,7 +67,7 @@ class TraceCache:
         self._traces: OrderedDict[str, Trace] = OrderedDict()
 
     def find(self, name: str) -> Trace | None:
-        """Return the trace of that name, or None."""
+        """Return the trace with that name, or None."""
         if name in self._traces:
             self._touch(name)
         return self._traces.get(name)

@@ -27,7 +27,7 @@ class TraceRequestBody:
     - `fitting`: drop interventions at positions that the text does not have;
     - `against`: trace with the second model;
     - `base`: the name of a trace whose cache is reused, "" for none;
-    - `view`, `sequence`: of two requests of one view the one with the higher number cancels the other.
+    - `view`, `sequence`: of two requests of one view, the one with the higher number cancels the other.
     """
 
     prompt: Prompt
@@ -92,7 +92,7 @@ def resolve_ids(model: Model, body: TraceRequestBody) -> list[int]:
     """
     _check_length(model, body.prompt)
     ids = model.encode(body.prompt)
-    has_none = isinstance(body.prompt, str) and model.bos is None  # then a text is read as it is
+    has_none = isinstance(body.prompt, str) and model.bos is None  # then a text is read without one
     if (body.prepend_bos and not has_none) or not ids:
         ids = [*model.prompt_ids(""), *ids]
     check_text(model.config, ids)
@@ -100,7 +100,7 @@ def resolve_ids(model: Model, body: TraceRequestBody) -> list[int]:
 
 
 def _check_length(model: Model, prompt: Prompt) -> None:
-    """Raise UsageError for a text whose bytes cannot fit the context, before seconds are spent on encoding it."""
+    """Raise UsageError for a text whose bytes cannot fit the context, before encoding it, which may take seconds."""
     if isinstance(prompt, str) and isinstance(model.tokenizer, Tokenizer):  # tokenizers of other kinds drop characters
         n_bytes = len(prompt.encode(errors="replace"))
         least = -(-n_bytes // model.tokenizer.max_token_bytes)
@@ -111,7 +111,7 @@ def _check_length(model: Model, prompt: Prompt) -> None:
 
 
 def resolve_interventions(model: Model, body: TraceRequestBody, length: int) -> tuple[Intervention, ...]:
-    """Return the interventions in a text of so many tokens; raises UsageError if they do not fit model or text.
+    """Return the interventions for a text of `length` tokens; raises UsageError if they do not fit the model or text.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -143,7 +143,7 @@ class TraceService:
         self._cache = cache
 
     def run(self, body: TraceRequestBody, send: Send) -> None:
-        """Send the progress after each layer, and the trace at the end; a cached trace is not computed again."""
+        """Send the progress after each layer, then the trace; a cached trace is not computed again."""
         ids = resolve_ids(self._model, body)
         interventions = resolve_interventions(self._model, body, len(ids))
         name = trace_name(self._fingerprint, ids, interventions)
@@ -167,7 +167,7 @@ class TraceService:
         )
 
     def _base(self, name: str) -> Trace | None:
-        """Return the trace of that name if it is cached and of this model."""
+        """Return the trace with that name if it is cached and from this model."""
         base = self._cache.find(name)
         return base if base is not None and base.weights is self._model.weights else None
 

@@ -1,4 +1,4 @@
-"""Translations for the page: those that a model writes of a sentence, and a trace read as one."""
+"""Translations for the page: those that a model writes for a sentence, and a trace read as a translation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -36,9 +36,9 @@ def _check_directions(model: Model) -> None:
 def translate(model: Model, fields: Mapping[str, str], check: Callable[[], None] = lambda: None) -> Document:
     """Translate `source` from the language `from` to `to`: greedily, and by the task's beam search, best score first.
 
-    `ids` are the prompt with the translation, as much of it as fits the context; `cut` is the number of tokens of the
-    source that were not read. `check` is called before each step, and may raise to stop. Raises UsageError if the model
-    does not translate, and for an empty or too long source.
+    `ids` are the prompt and as much of the translation as fits the context; `cut` is the number of source tokens that
+    were not read. `check` is called before each step, and may raise to stop. Raises UsageError if the model does not
+    translate, or if the source is empty or too long.
 
     >>> import cutaway
     >>> model = cutaway.load("builtin-translation")
@@ -80,8 +80,8 @@ def _document(output: Output, prompt: list[int], is_greedy: bool, n_ctx: int) ->
 def translation_document(model: Model, trace: Trace) -> Document:
     """Read a trace as a translation: its languages, its texts, and the head that looks most from target to source.
 
-    `n_source` is the number of tokens before the target; `links` go from the tokens after which one is written to what
-    that head looks at (`trace.heads.aligner`). `source` is None if the text is not a translation.
+    `n_source` is the number of tokens before the target. `links` go from each token that predicts a target token to the
+    source token that this head looks at (`trace.heads.aligner`). `source` is None if the text is not a translation.
 
     >>> import cutaway
     >>> model = cutaway.load("builtin-translation")

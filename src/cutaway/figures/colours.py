@@ -1,4 +1,4 @@
-"""The colours of figures, which Python and the page read from one file."""
+"""The colours of figures. Python and the page read them from the same file."""
 
 import json
 from functools import cache
@@ -25,7 +25,7 @@ def colours() -> dict[str, str | list[str]]:
 
 
 def named_colour(name: str) -> str:
-    """Return the colour of that name, as #rrggbb.
+    """Return the colour with that name, as #rrggbb.
 
     >>> named_colour("masked")
     '#d3d6db'
@@ -68,8 +68,8 @@ def is_masked(values: FloatArray) -> NDArray[np.bool_]:
 
 
 def shades(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
-    """Place each number on the scale, 0 to 255: a share by its square root, others evenly; a number that is not
-    finite, or masked, is at the lower end.
+    """Place each number on the scale, 0 to 255: a share by its square root, others linearly. A number that is masked or
+    not finite is at the lower end.
 
     >>> shades(np.array([0, 0.25, 1], np.float32), "share").tolist()
     [0, 128, 255]
@@ -89,7 +89,7 @@ def shades(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
 
 
 def scale_ends(values: FloatArray, scale: Scale) -> tuple[float, float]:
-    """Return the numbers at the two ends of the scale that these are painted by; some must be unmasked.
+    """Return the numbers at the two ends of the scale for these values, some of which must be unmasked.
 
     >>> scale_ends(np.array([-0.5, 2], np.float32), "signed")
     (-2.0, 2.0)
@@ -116,7 +116,7 @@ def scale_colours(scale: Scale) -> NDArray[np.uint8]:
 
 
 def paint(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
-    """Colour each number: (..., 3); one that is masked is grey.
+    """Colour each number: (..., 3); masked numbers are grey.
 
     >>> paint(np.array([[0, -1e10]], np.float32), "size").tolist()
     [[[252, 253, 191], [211, 214, 219]]]

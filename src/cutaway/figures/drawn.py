@@ -53,7 +53,7 @@ class DrawnFigure:
 
     def document(self, numbers: Numbers = rounded) -> dict[str, object]:
         """Convert to JSON types, in both languages, every number of the panels with its tensor and index; `numbers`
-        converts those of their cells.
+        converts the numbers of cells.
 
         >>> import cutaway
         >>> document = draw(cutaway.load(engine="reference").trace("A robot"), "F40").document()

@@ -17,15 +17,14 @@ Status = Literal["live", "drawn"]
 
 @dataclass(frozen=True)
 class Selection:
-    """A layer, a head and the position whose query is looked at, all from 0; position -1 is the last."""
+    """A layer, a head, and the position of the query, all from 0; position -1 is the last."""
 
     layer: int = 0
     head: int = 0
     position: int = -1
 
     def resolve(self, config: GPT2Config, n_tokens: int) -> Self:
-        """Count a negative position from 0. Raises UsageError if the model or the text has no such layer, head or
-        position.
+        """Convert a negative position. Raises UsageError if the model or the text has no such layer, head or position.
 
         >>> Selection(position=-1).resolve(GPT2Config(), n_tokens=9)
         Selection(layer=0, head=0, position=8)

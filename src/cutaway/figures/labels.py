@@ -38,7 +38,7 @@ def token_label(trace: Trace, token: int) -> str:
 
 
 def token_labels(trace: Trace) -> list[str]:
-    """Label all tokens of the text; those that share a character are called after it, as on the page.
+    """Label all tokens of the text; tokens that share a character are labelled with it, as on the page.
 
     >>> import cutaway
     >>> token_labels(cutaway.load().trace("A robot 机"))
@@ -52,8 +52,8 @@ def token_labels(trace: Trace) -> list[str]:
 
 
 def characters(trace: Trace, ids: Sequence[int]) -> Iterator[tuple[list[int], str]]:
-    """Group tokens that share characters, with the text of each group; of a token by itself, and of bytes that are no
-    text, it is empty.
+    """Group tokens that share characters, with the text of each group; for a single token, and for invalid UTF-8, it is
+    empty.
 
     >>> import cutaway
     >>> list(characters(cutaway.load().trace("A"), [32, 17312, 118]))
@@ -76,7 +76,7 @@ def characters(trace: Trace, ids: Sequence[int]) -> Iterator[tuple[list[int], st
 
 
 def _follows(byte: int) -> bool:
-    """Return True for a byte of UTF-8 that goes on with a character."""
+    """Return True for a continuation byte of UTF-8."""
     return 0x80 <= byte < 0xC0
 
 
@@ -99,7 +99,7 @@ def position_text(position: int) -> LocalizedText:
 
 
 def position_statement(position: int, formula: str) -> Statement:
-    """Name a position as `position_text` does, in numbers that know the formula of the index.
+    """Name a position as `position_text` does, with numbers that know the formula of the index.
 
     >>> position_statement(3, "position").zh
     '第 4 个位置（下标 3）'
@@ -137,7 +137,7 @@ def short(label: str) -> str:
 
 
 def cut(label: str, columns: int) -> str:
-    """Cut a label to a width, ending with … if it is longer.
+    """Cut a label to a width; a label that was cut ends with ….
 
     >>> cut("obey", 4), cut("robot", 4)
     ('obey', 'rob…')

@@ -28,11 +28,11 @@ class LocalizedText:
     zh: str
 
 
-Text = str | LocalizedText  # a token, a name or a number as it is, or prose
+Text = str | LocalizedText  # a token, a name or a number, the same in both languages, or prose
 
 
 def localize(text: Text, language: str) -> str:
-    """Return the text in a language, "en" or "zh"; a plain string as it is.
+    """Return the text in a language, "en" or "zh"; a plain string is returned unchanged.
 
     >>> localize(LocalizedText("token", "词元"), "zh"), localize("logits", "zh")
     ('词元', 'logits')
@@ -47,8 +47,8 @@ class Cells:
     """Numbers (R, C) of a tensor: the one in row r, column c is number `offset + r steps[0] + c steps[1]` of the
     tensor, counted through its `shape` in C order.
 
-    Where the numbers were computed for the picture `tensor` is the formula, such as "attn.5[1, 8] * v.5[1]", and
-    `shape` is their own. The article's own numbers are tensors whose names begin with "article.".
+    If the numbers were computed for the picture, `tensor` is the formula, such as "attn.5[1, 8] * v.5[1]", and `shape`
+    is the shape of the numbers. The article's own numbers are tensors whose names begin with "article.".
     """
 
     values: NDArray[np.float32]
@@ -84,7 +84,7 @@ class Cells:
 
 
 def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | None = None) -> Cells:
-    """Make cells of `part`, a view of the tensor's C-contiguous `array`, with 0, 1 or 2 axes; of all of it without.
+    """Make cells of `part`, a view of the tensor's C-contiguous `array`, with 0, 1 or 2 axes; the default is all of it.
 
     >>> array = np.arange(12, dtype=np.float32).reshape(3, 4)
     >>> part = cells("attn", array, array[1:, 2:])
@@ -102,7 +102,7 @@ def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | N
 
 
 def computed(formula: str, values: NDArray[np.generic]) -> Cells:
-    """Make cells of numbers, of 0 to 2 axes, that were computed by a formula.
+    """Make cells of numbers, with 0 to 2 axes, that were computed by a formula.
 
     >>> computed("q * k", np.array([0.5, 2])).shape
     (1, 2)
@@ -118,7 +118,7 @@ def _address(array: NDArray[np.generic]) -> int:
 
 @dataclass(frozen=True)
 class Grid:
-    """A matrix as coloured cells, or with one row a vector as a strip; axes are named in words where it has two."""
+    """A matrix as coloured cells, or a vector (one row) as a strip. If there are two axes, they are named in words."""
 
     title: Text
     cells: Cells
@@ -131,7 +131,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar for each of the cells (R, 1) or (1, R); `marked` are set off from the others."""
+    """A bar for each of the cells (R, 1) or (1, R); those in `marked` are highlighted."""
 
     title: Text
     labels: Sequence[str]
@@ -141,7 +141,7 @@ class Bars:
 
     @property
     def limit(self) -> float:
-        """The number of the longest bar that there can be: 1 of shares, which can so be compared from list to list.
+        """The number of the longest possible bar: 1 for shares, so that they can be compared across lists.
 
         >>> Bars("weights", ["A", "it"], computed("attn", np.array([0.2, 0.4]))).limit
         1.0
@@ -161,7 +161,7 @@ class Arcs:
 
 @dataclass(frozen=True)
 class Roll:
-    """Notes on a piano roll, and perhaps what the heads of a layer look at, as arcs from the token that is read.
+    """Notes on a piano roll, and optionally what the heads of a layer look at, as arcs from the token that is read.
 
     `seconds` is the time of that token and `query` its note, -1 if it has none. The cells (H, targets + 1) are the
     weight of each head on each note in `targets`, and in the last column on all else.
@@ -200,7 +200,7 @@ class Number:
 
 
 def integer(value: int, formula: str) -> Number:
-    """Make a whole number that was computed by a formula.
+    """Make an integer that was computed by a formula.
 
     >>> integer(1024, "config.n_ctx")
     Number(value=1024, tensor='config.n_ctx', index=(), form=',')
@@ -234,7 +234,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line, level or upright, with an arrow's head at its end where it is one."""
+    """A straight line, horizontal or vertical; an arrow has a head at its end."""
 
     x: int
     y: int
@@ -257,7 +257,7 @@ Shapes = list[Box | Line | Label]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A diagram, on a grid of characters so that a terminal can show it as well."""
+    """A diagram on a grid of characters, so that a terminal can show it too."""
 
     title: Text
     shapes: Sequence[Box | Line | Label]

@@ -33,7 +33,7 @@ from cutaway.figures.article import (
 )
 from cutaway.figures.figure import Figure
 
-MODULES = (  # by the first figure of each
+MODULES = (  # in the order of their first figures
     part1_language_model,
     part1_model_sizes,
     part1_transformer_blocks,
@@ -76,7 +76,7 @@ def all_figures() -> dict[str, Figure]:
 
 
 def _order(figure_id: str) -> tuple[int, int]:
-    """Order F01 to F66 by number; T1 to T5 follow the figure that they belong to."""
+    """Order F01 to F66 by number; T1 to T5 follow the figures that they belong to."""
     after = {"T1": 17, "T2": 28, "T3": 28, "T4": 28, "T5": 62}
     number = int(figure_id[1:])
     return (after[figure_id], number) if figure_id in after else (number, 0)

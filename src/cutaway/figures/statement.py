@@ -13,8 +13,8 @@ class Statement:
     """A template in English and in Chinese, and the values that both are filled with.
 
     `{name}` stands for a value: a number, several numbers, another statement or text. In English `{name:token}` adds
-    the noun to a number, in the plural unless the number is 1. Text must not hold numbers of the model: names of
-    tensors, or words that depend on the result.
+    the noun to a number, in the plural unless the number is 1. Text holds names of tensors, or words that depend on the
+    result, but no numbers of the model.
 
     >>> statement = Statement("{n:token} in use", "用了 {n} 个词元", n=Number(1024, "len(ids)", form=","))
     >>> statement.en
@@ -49,7 +49,7 @@ class Statement:
         return _FORMATTER.vformat(self._templates[language], (), values)
 
     def numbers(self) -> Iterator[Number]:
-        """Yield all numbers of the sentence, those of statements in it included.
+        """Yield all numbers of the sentence, including those of statements in it.
 
         >>> list(Statement("{n:token}", "{n} 个词元", n=Number(1, "len(ids)", form=",")).numbers())
         [Number(value=1, tensor='len(ids)', index=(), form=',')]
@@ -89,4 +89,4 @@ def _localize(value: Value, language: str) -> Number | str:
 
 def _number_text(number: Number) -> str:
     shown = number.text
-    return shown.replace("e+", "e") if number.form == "g" else shown  # −1e10, as the prose of F36 and F39 has it
+    return shown.replace("e+", "e") if number.form == "g" else shown  # −1e10, as in the prose of F36 and F39

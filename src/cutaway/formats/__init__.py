@@ -1,4 +1,4 @@
-"""The formats that parameters are stored in. A new one is a module here and a `kernel_*.inl` of the CPU engine."""
+"""The formats that parameters are stored in. A new one needs a module here and a `kernel_*.inl` of the CPU engine."""
 
 from cutaway.formats.floats import BFloat16, Float16, Float32, FloatFormat
 from cutaway.formats.format import Array, Arrays, Format, StoredAs, StoredTensor

@@ -24,7 +24,7 @@ class FloatFormat(Format):
 
     @abstractmethod
     def encode(self, numbers: Array) -> Bytes:
-        """Convert float32 numbers to the bytes of this type; what is too large becomes infinite."""
+        """Convert float32 numbers to the bytes of this type; numbers that are too large become infinite."""
 
     @abstractmethod
     def decode(self, data: Bytes) -> FloatArray:

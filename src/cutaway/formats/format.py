@@ -1,8 +1,8 @@
-"""The interface of a stored format, and a tensor in one.
+"""The interface of a stored format, and a tensor stored in one.
 
-A parameter is stored as one or several arrays, told apart by the suffix of their names: as int8, `wte.weight` is
-`wte.weight`, `wte.weight.scales` and `wte.weight.input_scales`. Arrays have the parameter's own orientation; whoever
-multiplies sees them as (out, in).
+A parameter is stored as one or several arrays, distinguished by the suffix of their names: as int8, `wte.weight` is
+`wte.weight`, `wte.weight.scales` and `wte.weight.input_scales`. Arrays have the parameter's own orientation; code that
+multiplies views them as (out, in).
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,7 @@ class Format(ABC):
     quantization: ClassVar[Mapping[str, object] | None] = None  # `quantization_config` of config.json
 
     def takes(self, spec: TensorSpec) -> bool:
-        """Return True if this format stores such a tensor; a checkpoint stores all others as float32."""
+        """Return True if this format stores such tensors; a checkpoint stores all others as float32."""
         return True
 
     @abstractmethod
@@ -46,21 +46,21 @@ class Format(ABC):
         """Convert a float32 tensor to the arrays that store it. Raises UsageError if the format cannot hold it."""
 
     def load(self, spec: TensorSpec, arrays: Arrays) -> "StoredTensor":
-        """Check arrays that come from a file. Raises UsageError naming the first invalid one."""
+        """Check arrays from a file. Raises UsageError, which names the first invalid array."""
         return StoredTensor(spec, self, arrays)
 
     @abstractmethod
     def dequantise(self, spec: TensorSpec, arrays: Arrays) -> FloatArray:
-        """Compute the float32 tensor that the arrays stand for; floats may share their memory."""
+        """Compute the float32 tensor that the arrays stand for; for float formats it may share their memory."""
 
     @abstractmethod
     def pack(self, spec: TensorSpec, arrays: Arrays) -> list[Array]:
-        """List the arrays in the compiled kernel's order, matrices as (out, in) views: it packs them into panels."""
+        """List the arrays in the compiled kernel's order, matrices as (out, in) views, which it packs into panels."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A parameter in the format that it is stored in.
+    """A parameter in its stored format.
 
     >>> from cutaway.formats import FORMATS
     >>> spec = TensorSpec("wte.weight", (2, 2), "embedding")
@@ -83,7 +83,7 @@ class StoredTensor:
         return self.format.pack(self.spec, self.arrays)
 
     def to(self, target: Format) -> "StoredTensor":
-        """Convert to another format. Raises UsageError if that cannot hold the tensor."""
+        """Convert to another format. Raises UsageError if the format cannot hold the tensor."""
         if target is self.format:
             return self
         return StoredTensor(self.spec, target, target.store(self.spec, self.dequantise()))

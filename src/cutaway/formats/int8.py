@@ -22,9 +22,9 @@ from cutaway.numerics import FloatArray
 from cutaway.tensors import TensorSpec
 
 BLOCK_SIZE = 32
-_CHUNK = 1 << 17  # elements worked on at a time: small enough for the cache, and no copy of a whole matrix is ever made
+_CHUNK = 1 << 17  # elements processed at a time: they fit the cache, and a whole matrix is never copied
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
-_LARGEST_HALF = 0x7BFF  # bits of 65504; those of negative numbers, of -0.0, NaN and infinity are larger
+_LARGEST_HALF = 0x7BFF  # bits of 65504; the bits of negative numbers, of -0.0, NaN and infinity are larger
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class QuantisedMatrix:
     input_scales: FloatArray  # (in,)
 
     def dequantise(self) -> FloatArray:
-        """Compute the matrix that an engine computes with: (out, in) float32, multiplied in exactly the order above.
+        """Compute the matrix that an engine uses: (out, in) float32, multiplied in exactly the order above.
 
         >>> quantise(np.array([[0.5, -100.0], [1.0, 25.0]], np.float32)).dequantise().round(2)
         array([[   0.5 , -100.09],
@@ -49,7 +49,7 @@ class QuantisedMatrix:
         matrix = np.empty((outputs, inputs), np.float32)
         for rows in _row_chunks(outputs, inputs):
             scales = np.repeat(self.scales[rows].astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs]
-            with np.errstate(over="ignore"):  # `Int8.load` refuses what overflows
+            with np.errstate(over="ignore"):  # `Int8.load` rejects scales that overflow
                 matrix[rows] = self.values[rows] * scales * self.input_scales
         return matrix
 
@@ -142,7 +142,7 @@ def quantise(matrix: FloatArray) -> QuantisedMatrix:
 
 
 def _input_scales(matrix: FloatArray) -> FloatArray:
-    """Find the largest magnitude of each input channel, 1 for a channel of zeros: (in,)."""
+    """Find the largest magnitude of each input channel (1 for a channel of zeros): (in,)."""
     peaks = np.zeros(matrix.shape[1], np.float32)
     for rows in _row_chunks(*matrix.shape):
         np.maximum(peaks, np.abs(matrix[rows]).max(axis=0), out=peaks)
@@ -168,7 +168,7 @@ def _quantise_rows(
 
 
 def _scales(peaks: FloatArray) -> NDArray[np.float16]:
-    """Divide peaks by 127, rounding up to float16: 127 steps always reach the peak, a tiny peak has no scale of 0."""
+    """Divide peaks by 127, rounding up to float16: 127 steps reach the peak, and no tiny peak has a scale of 0."""
     exact = peaks / np.float32(127)
     scales = exact.astype(np.float16)
     return np.where(scales < exact, np.nextafter(scales, np.float16(1)), scales)

@@ -1,4 +1,4 @@
-"""The decoding batch: sequences that are generated side by side, and join and leave at any step.
+"""The decoding batch: sequences that are generated together, and join or leave at any step.
 
 The output of a row depends on its prompt, its settings and its seed, never on the other rows: it has its own random
 number generator, and the engine decodes it to the same bits in any batch.
@@ -18,15 +18,15 @@ from cutaway.generation.stream import Chunk, FinishReason, TokenLogprob
 from cutaway.numerics import FloatArray, count_shared, log_softmax, top_k
 from cutaway.tokenizer.codec import Codec, TokenCodec
 
-MAX_SEQUENCES = 4096  # generated side by side: over GPT-2's vocabulary their logits alone take 0.8 GB
+MAX_SEQUENCES = 4096  # generated together: over GPT-2's vocabulary their logits alone take 0.8 GB
 
 
 class DecodingBatch:
-    """Rows over one KV cache, of which `step` generates a token each.
+    """Rows that share a KV cache; `step` generates one token of each row.
 
-    A row that leaves frees its place in the cache, and the next that joins takes it; keys and values of the other rows
-    are neither copied nor moved. With `keeps_rows` a place stays filled, and the next row there reads only what comes
-    after the tokens with which both begin: the same bits if the engine `is_split_invariant`.
+    A row that leaves frees its row of the cache for the next row that joins; keys and values of the other rows are
+    neither copied nor moved. With `keeps_rows`, a freed row of the cache keeps its tokens, and the next row there reads
+    only what follows their common prefix. The result has the same bits if the engine `is_split_invariant`.
     """
 
     def __init__(self, engine: Engine, codec: TokenCodec | None, *, keeps_rows: bool = False) -> None:
@@ -52,10 +52,10 @@ class DecodingBatch:
     ) -> int:
         """Add a row and return its id; ids count from 0. The next `step` reads its prompt.
 
-        Rows that are added between two steps with the same prompt read it once. The first `n_prefix` tokens of the
-        prompt see each other. `mask` is asked before each token, with the ids of prompt and text, which may come.
-        Raises UsageError for an empty prompt, for one longer than the context unless `config.context_shift`, which
-        keeps its end, and for that together with a prefix.
+        Rows with the same prompt that are added between two steps read it once. The first `n_prefix` tokens of the
+        prompt see each other. `mask` is called before each token with the ids of prompt and text, and says which tokens
+        are allowed. Raises UsageError for an empty prompt, for a prompt longer than the context unless
+        `config.context_shift` keeps its end, and for a prefix with `config.context_shift`.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -97,7 +97,7 @@ class DecodingBatch:
     def step(self) -> list[tuple[int, Chunk]]:
         """Generate the next token of every row; return (row id, chunk) in the order in which the rows were added.
 
-        A row whose chunk has a `finish_reason` has left the batch. Raises EngineError where the engine cannot go on.
+        A row whose chunk has a `finish_reason` has left the batch. Raises EngineError if the engine cannot continue.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -166,12 +166,12 @@ class DecodingBatch:
             self._fill(self._free.pop(0), row)
 
     def _fill(self, slot: int, row: "_Row") -> None:
-        """Give a row of the batch a row of the cache, with what this still holds of the beginning of its prompt."""
+        """Assign a row of the cache to a row, and keep the part of the row's prompt that the cache still holds."""
         held = self._held.pop(slot, [])
         n_common = 0 if row.n_prefix else count_shared(held, row.unread[:-1])  # the last is read for its logits
         if held:
             self._truncate({slot: n_common})
-        row.slot = slot  # after that: whatever is interrupted, a row of the cache holds tokens of its own row only
+        row.slot = slot  # last, so that after an interruption a row of the cache holds tokens of its own row only
         row.unread = row.unread[n_common:]
 
     def _remove(self, row_ids: Sequence[int]) -> None:
@@ -183,19 +183,19 @@ class DecodingBatch:
         self._free += [row.slot for row in left]
 
     def _shift(self, rows: "Sequence[_Row]") -> None:
-        """Let full rows read the last half of their text again, from the beginning of the context."""
+        """Make full rows read the last half of their text again, from the beginning of the context."""
         self._truncate({row.slot: 0 for row in rows})
         for row in rows:
             row.shift()
 
     def _truncate(self, new_lengths: Mapping[int, int]) -> None:
-        """Forget the tokens of some rows of the cache from a length on."""
+        """Truncate some rows of the cache to new lengths."""
         if new_lengths:
             self._cache.truncate([new_lengths.get(slot, held) for slot, held in enumerate(self._cache.lengths)])
 
 
 class _Row:
-    """One sequence: its tokens, its generator and what it has not shown yet."""
+    """One sequence: its tokens, its random number generator, and the text that is held back."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class _Row:
         self.n_prefix = n_prefix  # tokens of the prompt that see each other
         self.slot = -1  # row of the cache, once the prompt is read
         self._ids = prompt_ids  # and the new tokens
-        self._start = max(0, len(prompt_ids) - n_ctx)  # of the context in them
+        self._start = max(0, len(prompt_ids) - n_ctx)  # start of the context in them
         self.unread = prompt_ids[self._start :]  # tokens that the model reads next
         self._n_new = 0
         self._n_ctx = n_ctx
@@ -222,11 +222,11 @@ class _Row:
         self._stop = StopMatcher(config.stop)
 
     def held(self, length: int) -> list[int]:
-        """Return the tokens that its row of the cache holds, which are so many."""
+        """Return the `length` tokens that its row of the cache holds."""
         return self._ids[self._start : self._start + length]
 
     def shift(self) -> None:
-        """Begin the context again with the last half of the text."""
+        """Restart the context with the last half of the text."""
         self._start = len(self._ids) - max(1, self._n_ctx // 2)
         self.unread = self._ids[self._start :]
 
@@ -266,7 +266,7 @@ class _Row:
         return chosen, (tuple(TokenLogprob(int(other), float(nats[other])) for other in top),)
 
     def _rest(self) -> str:
-        """Return the text that was held back, when there is no more."""
+        """Return the text that was held back, at the end of the sequence."""
         shown, stopped = self._stop.push(self._text.finish() if self._text else "")
         return shown if stopped else shown + self._stop.finish()
 
@@ -280,10 +280,10 @@ def generate(
     n_prefix: Sequence[int] | None = None,
     mask: TokenMask | None = None,
 ) -> Iterator[tuple[int, Chunk]]:
-    """Continue each prompt len(seeds) / len(prompts) times, as (sequence, chunk) in the order of generation.
+    """Continue each prompt len(seeds) / len(prompts) times; yield (sequence, chunk) pairs in the order of generation.
 
-    Sequence i has seed i and prompt i // samples; all have the mask. The first `n_prefix[j]` tokens of prompt j see
-    each other. Raises as `DecodingBatch.add` does, before the first chunk.
+    Sequence i has seed i and prompt i // samples; all use the mask. The first `n_prefix[j]` tokens of prompt j see each
+    other. Raises as `DecodingBatch.add` does, before the first chunk.
 
     >>> import cutaway
     >>> model = cutaway.load()

@@ -1,4 +1,4 @@
-"""Beam search on the KV cache, of several prompts at once, with GNMT's length penalty (Wu et al. 2016)."""
+"""Beam search for several prompts at once, on the KV cache, with GNMT's length penalty (Wu et al. 2016)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ MOST_BEAMS = 128
 class BeamConfig:
     """Settings of a beam search: `beams` sequences are kept at each step, `n_best` are returned at its end.
 
-    A sequence is finished where its end is among the `beams` best continuations of a step. One beam is greedy decoding.
-    The score of a sequence is its log-probability divided by `length_penalty` of its length to the power `alpha`.
+    A sequence finishes if its end token is among the `beams` best continuations of a step. One beam is greedy decoding.
+    The score of a sequence is its log-probability divided by `length_penalty(length, alpha)`.
     """
 
     beams: int = 5
@@ -44,9 +44,9 @@ class BeamPrompt:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A generated sequence: its tokens without the end token, its log-probability with it in nats, and its score.
+    """A generated sequence: its tokens without the end token, its log-probability (nats) with it, and its score.
 
-    `is_finished` is False where no end token was generated.
+    `is_finished` is False if no end token was generated.
     """
 
     ids: tuple[int, ...]
@@ -56,7 +56,7 @@ class Hypothesis:
 
 
 def length_penalty(length: int, alpha: float) -> float:
-    """Return GNMT's penalty of a sequence of so many tokens, the end token among them.
+    """Return GNMT's penalty for a sequence of `length` tokens, including the end token.
 
     >>> length_penalty(1, 0.6), length_penalty(7, 0), round(length_penalty(7, 0.6), 3)
     (1.0, 1.0, 1.516)
@@ -71,10 +71,10 @@ def beam_search(
     end_tokens: frozenset[int],
     check: Callable[[], None] = lambda: None,
 ) -> list[list[Hypothesis]]:
-    """Return the best sequences found after each prompt, best score first; unfinished ones only if too few have ended.
+    """Return the best sequences for each prompt, best score first; unfinished ones only if too few have finished.
 
-    What is found for a prompt does not depend on the others. `check` is called before each step, and may raise to stop
-    the search. Raises UsageError for an empty prompt, or one that leaves no room in the context.
+    The result for a prompt does not depend on the other prompts. `check` is called before each step, and may raise to
+    stop the search. Raises UsageError for an empty prompt, or one that leaves no room in the context.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -104,7 +104,7 @@ def beam_search(
 
 
 class _Search:
-    """The search after one prompt, in `beams` rows of the cache from `first` on."""
+    """The search for one prompt, in `beams` rows of the cache, beginning with row `first`."""
 
     def __init__(
         self, engine: Engine, prompt: BeamPrompt, config: BeamConfig, end_tokens: frozenset[int], first: int
@@ -126,7 +126,7 @@ class _Search:
         self._logprobs: Float64Array = np.zeros(1)
 
     def advance(self, logits: FloatArray, cache: Cache) -> None:
-        """Extend every beam by a token; those that end move to the finished ones."""
+        """Extend every beam by a token; beams that end become finished sequences."""
         nats = self._logprobs[:, None] + log_softmax(logits)  # (beams, V)
         ends = self._end_tokens[self._end_tokens < nats.shape[1]]
         ended = nats[:, ends].max(axis=1, initial=-np.inf)
@@ -147,9 +147,9 @@ class _Search:
         return [*self._finished, *by_score][: self._config.n_best]
 
     def _finish(self, nats: Float64Array, others: Float64Array) -> None:
-        """Add the beams whose likeliest end, of log-probability `nats` (beams,), is among the best continuations.
+        """Add the beams whose most likely end, of log-probability `nats` (beams,), is among the best continuations.
 
-        `others` are the log-probabilities of those that do not end. The best of all finished sequences are kept.
+        `others` are the log-probabilities of continuations that do not end. Only the best finished sequences are kept.
         """
         best = np.argsort(-np.concatenate([nats, others]), kind="stable")[: self._config.beams]
         chosen = [i for i in sorted(best.tolist()) if i < len(nats) and np.isfinite(nats[i])]
@@ -164,14 +164,14 @@ class _Search:
     def _best(self, nats: Float64Array) -> tuple[list[int], list[int]]:
         """Return parent and token of the best continuations, at most as many as there are beams."""
         width = min(self._config.beams, nats.shape[1])
-        tokens = top_k(nats, width)[:, :width]  # of each beam: there cannot be more among the best of all
+        tokens = top_k(nats, width)[:, :width]  # of each beam: no more of them can be among the best overall
         values = np.take_along_axis(nats, tokens, axis=1).ravel()
         best = np.argsort(-values, kind="stable")[: self._config.beams]
         best = best[np.isfinite(values[best])]
         return (best // width).tolist(), tokens.ravel()[best].tolist()
 
     def _move(self, parents: list[int], cache: Cache) -> None:
-        """Give each beam a row that holds its tokens: the first child of a parent stays where that was."""
+        """Give each beam a row that holds its tokens: the first child of a parent keeps the parent's row."""
         kept = {self.rows[parent] for parent in parents}
         free = [row for row in self._free if row not in kept]
         rows: list[int] = []
@@ -184,7 +184,7 @@ class _Search:
         self.rows = rows
 
     def _is_settled(self) -> bool:
-        """Return True if no beam can still become one of the best, whatever is most likely from here on."""
+        """Return True if no beam can still become one of the best, whatever tokens follow."""
         if len(self._finished) < self._config.beams:
             return False
         best = float(self._logprobs.max()) / length_penalty(self._most, self._config.alpha)

@@ -31,7 +31,7 @@ class GenerationConfig:
     ignore_eos: bool = False  # generate past an end token
     context_shift: bool = False  # when the context is full, continue from its last half
     logprobs: bool = False  # report the log-probability of each token
-    top_logprobs: int = 0  # report so many of the most likely tokens at each step
+    top_logprobs: int = 0  # number of most likely tokens to report at each step
     bos_token_id: int | None = None  # replaces an empty prompt; None: the tokenizer's
     eos_token_id: int | Sequence[int] | None = None  # tokens that end a text; None: the tokenizer's
 
@@ -57,7 +57,7 @@ class GenerationConfig:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed)})"
 
     def replace(self, **overrides: object) -> "GenerationConfig":
-        """Return a copy with other values. Raises UsageError for an unknown field, naming one like it or all.
+        """Return a copy with other values. Raises UsageError for an unknown field; it names a similar one, or all.
 
         >>> GenerationConfig(top_k=5).replace(temperature=0)
         GenerationConfig(temperature=0, top_k=5)
@@ -75,7 +75,7 @@ class GenerationConfig:
         return dataclasses.replace(self, **overrides)  # type: ignore[arg-type]  # values are checked as they are set
 
     def pick_seed(self) -> int:
-        """Return the seed, or a random one where none is set.
+        """Return the seed, or a random one if none is set.
 
         >>> GenerationConfig(seed=3).pick_seed()
         3

@@ -25,7 +25,7 @@ _KEYS = {
 
 
 def read_generation_config(directory: Path, n_vocab: int) -> GenerationConfig:
-    """Return the defaults that a checkpoint directory sets for its model; ours where it has no such file.
+    """Return the defaults that a checkpoint directory sets for its model; our own if it has no such file.
 
     `do_sample: false` is temperature 0. `eos_token_id` is one id or a list. Ids outside the vocabulary are ignored:
     transformers writes GPT-2's 50256 for any vocabulary. Raises CheckpointError for a malformed file or value.
@@ -54,8 +54,8 @@ def read_generation_config(directory: Path, n_vocab: int) -> GenerationConfig:
 
 
 def generation_config_json(config: GenerationConfig, stored: Mapping[str, object] = {}) -> dict[str, object]:
-    """Return the keys of `generation_config.json` whose values are not our defaults, and those of a `stored` file that
-    only transformers knows.
+    """Return the content of `generation_config.json`: values that differ from our defaults, and the keys of a `stored`
+    file that only transformers knows.
 
     >>> generation_config_json(GenerationConfig(temperature=0, eos_token_id=5), stored={"pad_token_id": 7})
     {'pad_token_id': 7, 'do_sample': False, 'eos_token_id': [5]}
@@ -81,7 +81,7 @@ def generation_config_json(config: GenerationConfig, stored: Mapping[str, object
 
 
 def _token_ids(raw: Mapping[str, object], key: str, n_vocab: int, path: Path) -> tuple[int, ...]:
-    """Return the ids of the vocabulary under a key that holds one id, a list or nothing."""
+    """Return the ids under a key that holds one id, a list or nothing, without those outside the vocabulary."""
     value = raw.get(key, [])
     if any(type(token) is not int for token in (value if isinstance(value, list) else [value])):
         raise_checkpoint_error(path, f"{key} must be a token id or a list of them, not {quote(value)}")

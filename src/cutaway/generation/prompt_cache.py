@@ -1,4 +1,4 @@
-"""The KV cache of one prompt, kept for the next: a conversation is read once, not once a reply."""
+"""The KV cache of one prompt, reused for the next: a conversation is not read again for each reply."""
 
 from collections.abc import Iterator, Sequence
 from threading import Lock
@@ -11,8 +11,8 @@ from cutaway.tokenizer.codec import TokenCodec
 
 
 class PromptCache:
-    """Continues one prompt after another, and reads of each only what comes after the tokens that it shares with the
-    one before: the same bits if the engine `is_split_invariant`; with another engine each prompt is read whole.
+    """Continues one prompt after another, and reads only what follows the prefix that it shares with the one before. If
+    the engine `is_split_invariant`, this gives the same bits; with any other engine, each prompt is read in full.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -26,11 +26,11 @@ class PromptCache:
     def __init__(self, engine: Engine, codec: TokenCodec | None) -> None:
         self._engine = engine
         self._codec = codec
-        self._batch: DecodingBatch | None = None  # None while a prompt is continued, too
+        self._batch: DecodingBatch | None = None  # also None while a prompt is being continued
         self._lock = Lock()
 
     def stream(self, prompt_ids: Sequence[int], config: GenerationConfig) -> Iterator[Chunk]:
-        """Continue a prompt, a chunk at a time; one that is continued beside another has a cache of its own.
+        """Continue a prompt, a chunk at a time; prompts that are continued at the same time have separate caches.
 
         Raises as `DecodingBatch.add` does, at the first chunk.
         """
@@ -43,7 +43,7 @@ class PromptCache:
             for _, chunk in batch.run():
                 yield chunk
         finally:
-            if len(batch) > 0:  # nobody reads on
+            if len(batch) > 0:  # the caller has stopped reading
                 batch.cancel(row)
             self._batch = batch
 

@@ -1,10 +1,10 @@
 """Sampling of the next token from the logits.
 
-After a mask of the request, such as the grammar of music, has removed the tokens that cannot come next, the steps are,
-in this order, each off at its neutral value:
+First, a mask of the request, such as the grammar of music, removes the tokens that are not allowed. Then come these
+steps, in this order, each off at its neutral value:
 
-1. repetition penalty r (1): the logit of every token already in the text is divided by r where positive, multiplied
-   where negative (CTRL);
+1. repetition penalty r (1): the logit of every token already in the text is divided by r if positive, multiplied by r
+   if negative (CTRL);
 2. temperature t (1): logits are divided by t; 0 means greedy: the most likely token, the lowest id among equals;
 3. top-k k (0): only tokens whose logit is at least the k-th largest stay. As in OpenAI's `sample.py`, ties at the
    border all stay;
@@ -13,7 +13,7 @@ in this order, each off at its neutral value:
 5. the draw: one number u in [0, 1) from the sequence's own generator picks the first token whose cumulative
    probability exceeds u.
 
-Steps 1 to 4 equal transformers' processors, run in this order. Probabilities are computed in float64.
+Steps 1 to 4 equal transformers' logits processors, run in this order. Probabilities are computed in float64.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from cutaway.numerics import FloatArray, softmax, top_k
 
 Ids = NDArray[np.intp]
 Float64 = NDArray[np.float64]
-TokenMask = Callable[[Sequence[int]], NDArray[np.bool_]]  # of the tokens so far: True for each that may come next
+TokenMask = Callable[[Sequence[int]], NDArray[np.bool_]]  # from the tokens so far to True for each allowed token
 
 
 def penalise(logits: FloatArray, seen: Sequence[int], penalty: float) -> FloatArray:
@@ -46,7 +46,7 @@ def penalise(logits: FloatArray, seen: Sequence[int], penalty: float) -> FloatAr
 def apply_mask(logits: FloatArray, allowed: NDArray[np.bool_]) -> FloatArray:
     """Return logits (V,) that are -inf where `allowed` is False, and beyond its end: before step 1.
 
-    Raises UsageError if no token is allowed, or `allowed` is anything but booleans, such as the ids of tokens.
+    Raises UsageError if no token is allowed, or if `allowed` is not an array of booleans (token ids, say).
 
     >>> apply_mask(np.array([0, 1, 2], np.float32), np.array([True, False])).tolist()
     [0.0, -inf, -inf]
@@ -62,7 +62,7 @@ def apply_mask(logits: FloatArray, allowed: NDArray[np.bool_]) -> FloatArray:
 
 
 def top_k_ids(logits: FloatArray, k: int) -> Ids:
-    """Return the ids kept by top-k, in ascending order; more than k where several tie for the last: step 3.
+    """Return the ids kept by top-k, in ascending order; more than k if several tie for the last: step 3.
 
     >>> top_k_ids(np.array([1, 3, 2, 2, 0], np.float32), 2).tolist()
     [1, 2, 3]
@@ -79,7 +79,7 @@ def top_p_keep(probabilities: Float64, p: float) -> Ids:
     >>> top_p_keep(np.array([0.1, 0.5, 0.3, 0.1]), 0.6).tolist()
     [1, 2]
     """
-    # All that are less likely than this have less than 1 - p together, so none of them is kept or needs sorting.
+    # Tokens less likely than this sum to less than 1 - p, so none of them is kept or needs sorting.
     candidates = np.flatnonzero(probabilities >= (1 - p) / (2 * len(probabilities)))
     order = candidates[top_k(probabilities[candidates], len(candidates))]
     n_kept = int(np.searchsorted(np.cumsum(probabilities[order]), p, side="left")) + 1
@@ -98,7 +98,7 @@ def distribution(logits: FloatArray, config: GenerationConfig, seen: Sequence[in
     if config.temperature == 0:
         return np.array([logits.argmax()]), np.ones(1)
     ids = top_k_ids(logits, config.top_k)
-    with np.errstate(over="ignore"):  # the largest is taken away first, so a tiny temperature gives 0 and -inf
+    with np.errstate(over="ignore"):  # the maximum is subtracted first, so a tiny temperature gives 0 and -inf
         probabilities = softmax((logits[ids].astype(np.float64) - float(logits.max())) / config.temperature)
     if config.top_p < 1:
         kept = top_p_keep(probabilities, config.top_p)

@@ -35,12 +35,12 @@ class StopMatcher:
         return shown, False
 
     def _overlap(self, stop: str) -> int:
-        """Return the length of the longest ending of the held text with which `stop` begins."""
+        """Return the length of the longest suffix of the held text that is a prefix of `stop`."""
         longest = min(len(self._held), len(stop) - 1)
         return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
 
     def finish(self) -> str:
-        """Return the text that was held back, when there is no more.
+        """Return the text that was held back, at the end of the text.
 
         >>> matcher = StopMatcher(["END"])
         >>> matcher.push("THE E")

@@ -16,7 +16,7 @@ class TokenLogprob(NamedTuple):
 
 @dataclass(frozen=True)
 class Chunk:
-    """The output of one step of one sequence: a token, or none where an end token was sampled.
+    """The output of one step of one sequence: a token, or none if an end token was sampled.
 
     `text` may be empty while a character or a possible stop string is incomplete. `logprobs` and `top_logprobs` have
     an entry for each id if they were asked for. The last chunk of a sequence has a `finish_reason`.

@@ -1,1 +1,1 @@
-"""Music as tokens: MIDI files, performances, their codecs and grammars, and what is seen and heard of them."""
+"""Music as tokens: MIDI files, performances, codecs, grammars, piano rolls and sound."""

@@ -1,4 +1,4 @@
-"""The file by which a directory says that its ids are music, and of which codec."""
+"""The file `codec.json`, which marks a directory's ids as music and names their codec."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ CODEC = "codec.json"
 
 
 def write_codec(name: str, directory: Path) -> None:
-    """Write `codec.json`, replacing another only by a whole one. Raises OSError if that fails.
+    """Write `codec.json`, atomically replacing an existing one. Raises OSError if that fails.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -23,7 +23,7 @@ def write_codec(name: str, directory: Path) -> None:
 
 
 def read_codec_name(directory: Path) -> str | None:
-    """Return the name in `codec.json`; None where there is no such file. Raises CheckpointError if it is malformed.
+    """Return the name in `codec.json`; None if there is no such file. Raises CheckpointError if it is malformed.
 
     >>> read_codec_name(Path("no such directory"))
     """

@@ -13,35 +13,35 @@ from cutaway.untrusted import quote, raise_checkpoint_error
 
 
 class MusicCodec(TokenCodec, Protocol):
-    """Converts ids to music; each codec encodes what it is for."""
+    """Converts ids to music. Each codec has its own `encode`, for its own kind of input."""
 
     @property
     def name(self) -> str:
-        """Name of the codec in files."""
+        """Name of the codec as stored in files."""
 
     @property
     def bos(self) -> int:
-        """The id that begins a piece, before its first event."""
+        """The id that precedes the first event of a piece."""
 
     @property
     def example(self) -> tuple[int, ...]:
-        """A few ids of a short piece, to show something with."""
+        """The ids of a short piece, used as an example."""
 
     def decode(self, ids: Iterable[int]) -> Performance:
-        """Return the performance of any ids."""
+        """Decode any ids to a performance."""
 
     def seconds(self, index: int) -> float:
-        """Return the time that passes with an id."""
+        """Return the seconds by which an id advances time."""
 
     def read(self, ids: Sequence[int]) -> Reading:
-        """Return the notes of any ids, and the note and the time of each id."""
+        """Decode any ids to notes, with the note and the time of each id."""
 
 
 CODECS: Mapping[str, MusicCodec] = {codec.name: codec for codec in (PerformanceCodec(), ChoraleCodec())}
 
 
 def music_codec(codec: TokenCodec | None) -> MusicCodec | None:
-    """Return a model's or a corpus' codec if it is one of music, else None.
+    """Return the codec of a model or a corpus if it is a music codec, else None.
 
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> music_codec(PerformanceCodec()).name, music_codec(Tokenizer.gpt2())
@@ -51,7 +51,7 @@ def music_codec(codec: TokenCodec | None) -> MusicCodec | None:
 
 
 def codec_beside(directory: Path) -> MusicCodec | None:
-    """Return the codec that `codec.json` in a directory names; None without such a file.
+    """Return the codec named by `codec.json` in a directory; None if there is no such file.
 
     Raises CheckpointError if the file is malformed or names an unknown codec.
 

@@ -1,7 +1,7 @@
-"""Triangular contours: scales that climb to a peak and fall again, over and over, as in the article's picture.
+"""Triangular contours: scales that repeatedly climb to a peak and fall again, as in the article's picture.
 
-There a head looks from a late peak to the earlier ones. Whether a trained model has such a head can be measured on
-contours that it has not seen: one in five combinations of key, height and tempo is held out.
+There a head attends from a late peak to the earlier ones. To measure whether a trained model has such a head on
+contours that it has not seen, one in five combinations of key, height and tempo is held out.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ TONICS = range(48, 72)
 
 @dataclass(frozen=True)
 class Contour:
-    """A contour: the pitch of its lowest note, its height in steps of the scale, hundredths of a second a note.
+    """A contour: the pitch of its lowest note, its height in steps of the scale, and hundredths of a second per note.
 
     >>> Contour(tonic=60, height=3, ticks=10).pitches(8)
     [60, 62, 64, 65, 64, 62, 60, 62]
@@ -39,16 +39,16 @@ class Contour:
 
     @property
     def is_held_out(self) -> bool:
-        """True for one in five, which are not to be trained on."""
+        """True for one in five contours, which must not be trained on."""
         return (self.tonic + 2 * self.height + 3 * self.ticks) % 5 == 0
 
     def pitches(self, count: int) -> list[int]:
-        """Return the pitches of the first notes."""
+        """Return the pitches of the first `count` notes."""
         steps = [self.height - abs(self.height - i % self.period) for i in range(count)]
         return [self.tonic + 12 * (step // 7) + MAJOR[step % 7] for step in steps]
 
     def peaks(self, count: int) -> list[int]:
-        """Return the places of the peaks among the first notes.
+        """Return the indices of the peaks among the first `count` notes.
 
         >>> Contour(tonic=60, height=3, ticks=10).peaks(16)
         [3, 9, 15]
@@ -56,7 +56,7 @@ class Contour:
         return list(range(self.height, count, self.period))
 
     def performance(self, count: int, velocity: int = 80) -> Performance:
-        """Return the first notes, one after the other.
+        """Return a performance of the first `count` notes, one after the other.
 
         >>> Contour(tonic=60, height=3, ticks=10).performance(7).seconds
         0.7
@@ -68,7 +68,7 @@ class Contour:
 
 
 def draw_contour(rng: np.random.Generator, *, held_out: bool) -> Contour:
-    """Draw a contour to train on, or one that is held out.
+    """Draw a random contour from the training set or from the held-out set.
 
     >>> draw_contour(np.random.default_rng(1), held_out=True).is_held_out
     True
@@ -80,11 +80,11 @@ def draw_contour(rng: np.random.Generator, *, held_out: bool) -> Contour:
 
 
 def peak_focus(weights: NDArray[np.floating], owners: Sequence[int], peaks: Sequence[int]) -> float:
-    """Return the share of a token's attention that is on earlier peaks, as a multiple of chance.
+    """Return the share of a token's attention on earlier peaks, as a multiple of chance.
 
-    `weights` (T,) are those of the last of T tokens, `owners` the note of each token, `peaks` the notes that are peaks.
-    The note that asks does not count. Chance is the share of the peaks' tokens among those of all earlier notes; so is
-    the focus, among their weights. Raises UsageError where no earlier peak has a token.
+    `weights` (T,) are the attention weights of the last of T tokens, `owners` the note of each token, and `peaks` the
+    notes that are peaks. The query's own note does not count. The focus is the peaks' share of the weights on earlier
+    notes; chance is their share of the tokens of earlier notes. Raises UsageError if no earlier peak has a token.
 
     >>> peak_focus(np.array([0.1, 0.6, 0.1, 0.2]), [0, 1, 2, 3], peaks=[1, 3])
     2.25
@@ -104,7 +104,7 @@ def peak_focus(weights: NDArray[np.floating], owners: Sequence[int], peaks: Sequ
 def head_focus(
     attention: NDArray[np.floating], owners: Sequence[int], peaks: Sequence[int], queries: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Return the mean focus of each head, (heads,), of attention (heads, T, T) from the tokens at `queries`.
+    """Return the mean focus of each head (heads,) from the tokens at `queries`, given attention (heads, T, T).
 
     >>> attention = np.array([[[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.6, 0.2, 0], [0.1, 0.6, 0.1, 0.2]]])
     >>> head_focus(attention, [0, 1, 2, 3], peaks=[1, 3], queries=[3]).tolist()

@@ -1,4 +1,4 @@
-"""Pieces that a model of music generates: until the time is up, or the piece ends."""
+"""Generation of pieces with a music model, until a length in seconds is reached or the piece ends."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from cutaway.tokenizer.codec import TokenCodec
 
 TEMPERATURE = 1.0
 TOP_P = 0.98
-_MAX_TOKENS = 1_000_000  # the time is up long before
+_MAX_TOKENS = 1_000_000  # the time limit is reached long before
 
 Mask = Callable[[Sequence[int]], Allowed]
 
@@ -24,7 +24,7 @@ class Step(Protocol):
 
     @property
     def finish_reason(self) -> str | None:
-        """The reason why the sequence is finished; None while it is not."""
+        """The finish reason; None while the sequence is not finished."""
 
 
 class Generator(Protocol):
@@ -42,19 +42,19 @@ class Generator(Protocol):
         seed: int,
         context_shift: bool,
     ) -> Iterator[Step]:
-        """Continue a prompt, a step at a time."""
+        """Continue a prompt, one step at a time."""
 
 
 @dataclass(frozen=True)
 class GeneratedPiece:
-    """The ids of a piece, those of its primer too but no start token, and why it ended: "length" is the time."""
+    """The ids of a piece, including its primer but no start token, and its finish reason ("length": the time limit)."""
 
     ids: list[int]
     finish_reason: str
 
 
 def grammar_mask(codec: TokenCodec | None) -> Mask | None:
-    """Return the mask of a codec's grammar, which generation asks what may come next; None for a codec of text.
+    """Return the grammar's mask of allowed next ids for generation; None for a text codec.
 
     >>> from cutaway.music.satb16 import ChoraleCodec
     >>> bool(grammar_mask(ChoraleCodec())([47])[47]), grammar_mask(None)
@@ -75,9 +75,10 @@ def generate_piece(
     top_p: float = TOP_P,
     grammar: bool = True,
 ) -> GeneratedPiece:
-    """Generate from a primer until that many seconds have passed, or the piece ends.
+    """Continue a primer until the piece is `seconds` long or ends.
 
-    With `grammar` only what the codec itself would write is sampled. The context shifts, so a piece may be longer.
+    With `grammar`, only sequences that the codec could produce are sampled. The context shifts, so a piece may be
+    longer than the context.
 
     >>> import cutaway
     >>> from cutaway.music.perf388 import PerformanceCodec

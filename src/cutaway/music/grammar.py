@@ -1,9 +1,9 @@
-"""Canonical grammars: which ids may come next, so that what is generated is what a codec would have written.
+"""Canonical grammars: which ids may come next, so that a generated sequence is one that the codec could produce.
 
-A grammar is a state machine that ids advance. For perf388 it allows exactly the sequences that
-`PerformanceCodec.encode` can write, piece after piece: a NOTE_ON after every VELOCITY, which changes the one in force;
-no TIME_SHIFT after one of less than a second; releases of sounding keys only, before the strikes of the same time, each
-in the order of their pitches; an END when all keys are up. For satb16 a piece ends after whole steps.
+A grammar is a state machine over ids. For perf388 it allows exactly the sequences that `PerformanceCodec.encode` can
+produce, piece after piece. A VELOCITY must change the current velocity, and a NOTE_ON must follow it. No TIME_SHIFT
+follows one of less than a second. Only sounding keys are released. At one time releases come before strikes, each in
+order of pitch. END is allowed when all keys are up. For satb16 a piece ends after a complete step.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,34 +20,34 @@ Allowed = NDArray[np.bool_]
 
 
 class Grammar(Protocol):
-    """A state machine over ids. An id that is not allowed advances it too, as the codec would read it."""
+    """A state machine over ids. A disallowed id also advances it, as the codec would decode it."""
 
     def allowed(self) -> Allowed:
         """Return True for each id that may come next: (n_vocab,)."""
 
     def advance(self, index: int) -> None:
-        """Take the next id."""
+        """Advance the state by an id."""
 
 
 class PerformanceGrammar:
-    """The grammar of perf388, at the beginning of a piece."""
+    """The grammar of perf388. It starts at the beginning of a piece."""
 
     def __init__(self) -> None:
         self._start()
 
     def _start(self) -> None:
-        self._sounding = [0] * NOTE_OFF  # notes of each pitch
-        self._velocity = -1  # in force; -1: none yet
+        self._sounding = [0] * NOTE_OFF  # number of sounding notes by pitch
+        self._velocity = -1  # current velocity; -1: none yet
         self._last = END
-        self._released = -1  # the last pitch that was released at this time; -1: none
-        self._struck = -1  # the last pitch that was struck at this time; -1: none
-        self._struck_with = -1  # and its velocity
+        self._released = -1  # last pitch released at this time; -1: none
+        self._struck = -1  # last pitch struck at this time; -1: none
+        self._struck_with = -1  # velocity of that note
 
     def allowed(self) -> Allowed:
         """Return True for each id that may come next: (389,)."""
         may = np.zeros(perf388.N_VOCAB, np.bool_)
         last = self._last
-        if self._velocity >= 0:  # a strike; of one pitch at one time the louder comes later
+        if self._velocity >= 0:  # a strike; at one time and pitch the louder note comes later
             equal = 0 if self._struck < 0 or self._velocity >= self._struck_with else 1
             may[NOTE_ON + max(0, self._struck + equal) : NOTE_OFF] = True
         if VELOCITY <= last < END:
@@ -60,13 +60,13 @@ class PerformanceGrammar:
         may[VELOCITY:END] = True
         if self._velocity >= 0:
             may[VELOCITY + self._velocity] = False
-        if self._struck == NOTE_OFF - 1:  # nothing softer can follow on the highest pitch
+        if self._struck == NOTE_OFF - 1:  # no softer note can follow on the highest pitch
             may[VELOCITY : VELOCITY + max(0, self._velocity)] = False
         may[END] = NOTE_OFF <= last < TIME_SHIFT and not any(self._sounding)
         return may
 
     def advance(self, index: int) -> None:
-        """Take the next id."""
+        """Advance the state by an id."""
         if index == END:
             self._start()
             return
@@ -86,7 +86,7 @@ class PerformanceGrammar:
 
 
 class ChoraleGrammar:
-    """The grammar of satb16, at the beginning of a piece."""
+    """The grammar of satb16. It starts at the beginning of a piece."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -98,16 +98,16 @@ class ChoraleGrammar:
         return may
 
     def advance(self, index: int) -> None:
-        """Take the next id."""
+        """Advance the state by an id."""
         self._count = 0 if index == satb16.END else self._count + 1
 
 
 _GRAMMARS: dict[str, Callable[[], Grammar]] = {perf388.NAME: PerformanceGrammar, satb16.NAME: ChoraleGrammar}
-_MAX_STATES = 4096  # as many as sequences are generated side by side
+_MAX_STATES = 4096  # enough for the sequences of a batch
 
 
 def grammar_of(codec: MusicCodec) -> Grammar:
-    """Return the grammar of a codec, at the beginning of a piece.
+    """Return a codec's grammar in its state at the beginning of a piece.
 
     >>> from cutaway.music.satb16 import ChoraleCodec
     >>> bool(grammar_of(ChoraleCodec()).allowed()[47])
@@ -117,14 +117,14 @@ def grammar_of(codec: MusicCodec) -> Grammar:
 
 
 def mask_of(codec: MusicCodec) -> Callable[[Sequence[int]], Allowed]:
-    """Return the function that generation asks which ids may follow those so far.
+    """Return the function that maps the ids so far to the mask of allowed next ids.
 
     >>> from cutaway.music.perf388 import PerformanceCodec
     >>> mask = mask_of(PerformanceCodec())
     >>> int(mask([388, 376]).sum()), bool(mask([388, 376, 60])[188])
     (128, False)
     """
-    states: dict[tuple[int, ...], Grammar] = {}  # after the ids of the calls before, which the next ones continue
+    states: dict[tuple[int, ...], Grammar] = {}  # by the ids of earlier calls, which later calls extend
 
     def mask(ids: Sequence[int]) -> Allowed:
         given = tuple(ids)
@@ -144,7 +144,7 @@ def mask_of(codec: MusicCodec) -> Callable[[Sequence[int]], Allowed]:
 
 
 def count_illegal(codec: MusicCodec, ids: Iterable[int]) -> int:
-    """Count the ids that the grammar did not allow where they stand.
+    """Count the ids that the grammar does not allow at their position.
 
     >>> from cutaway.music.perf388 import PerformanceCodec
     >>> count_illegal(PerformanceCodec(), [376, 60, 265, 188, 188])

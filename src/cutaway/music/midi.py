@@ -1,8 +1,8 @@
-"""Standard MIDI files, read and written: formats 0 and 1, running status, system exclusive, tempo maps, SMPTE time.
+"""Reads and writes standard MIDI files: formats 0 and 1, running status, system exclusive, tempo maps, SMPTE time.
 
-Damage inside a track is common in files of the web and does not hide the rest: a data byte above 127 is clipped, a
-track that breaks off is kept as far as it goes, and `MidiFile.problems` says so. A file without a valid header or
-without any track is an error, and so is one that is larger than any music is.
+Damaged tracks are common in files from the web, so the rest of a file is still read. A data byte above 127 is clipped,
+a track that breaks off is kept up to that point, and `MidiFile.problems` reports it. A file without a valid header or
+without any track is an error, and so is a file that is too large to be music.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,28 +19,28 @@ from cutaway.disk import replacing_file
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.untrusted import quote_path, read_bytes
 
-MAX_BYTES = 1 << 24  # of a file; the longest piano performances have a hundredth of it
+MAX_BYTES = 1 << 24  # of a file; the longest piano performances have a hundredth of this
 MAX_MESSAGES = 400_000
-MAX_CHUNKS = 10_000  # that are read, tracks among them
-MAX_TICK = 1 << 40  # of a track; deltas of 28 bits reach it only if there are thousands of them
-MAX_PROBLEMS = 20  # that are told
+MAX_CHUNKS = 10_000  # read per file, including tracks
+MAX_TICK = 1 << 40  # of a track; only thousands of 28-bit deltas could reach it
+MAX_PROBLEMS = 20  # reported per file
 
 SYSEX = 0xF0
 SYSEX_MORE = 0xF7
 META = 0xFF
 SET_TEMPO = 0x51
 END_OF_TRACK = 0x2F
-DEFAULT_TEMPO = 500_000  # microseconds a quarter note
+DEFAULT_TEMPO = 500_000  # microseconds per quarter note
 _N_DATA = {0xC0: 1, 0xD0: 1}  # data bytes of a channel message; others have two
-_N_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # of system messages, which do not belong into a file; others have none
-_FRAMES = {24: 24.0, 25: 25.0, 29: 30000 / 1001, 30: 30.0}  # per second, by SMPTE's name
+_N_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # of system messages, which are invalid in a file; others have none
+_FRAMES = {24: 24.0, 25: 25.0, 29: 30000 / 1001, 30: 30.0}  # frames per second by SMPTE rate
 
 
 class Message(NamedTuple):
-    """A message of a track: its time in ticks from the beginning, its status byte, and its data.
+    """A message of a track: its time in ticks from the start, its status byte, and its data.
 
-    The status of a channel message is from 0x80 to 0xEF and names its channel, SYSEX and SYSEX_MORE are system
-    exclusive, META is a meta message, whose first data byte is its type.
+    The status of a channel message is from 0x80 to 0xEF and includes its channel. SYSEX and SYSEX_MORE are system
+    exclusive. META is a meta message, whose first data byte is its type.
     """
 
     tick: int
@@ -49,7 +49,7 @@ class Message(NamedTuple):
 
 
 class Track(NamedTuple):
-    """Messages in their order, and the tick at which the track ends."""
+    """Messages in order, and the tick at which the track ends."""
 
     messages: tuple[Message, ...]
     end: int
@@ -57,9 +57,9 @@ class Track(NamedTuple):
 
 @dataclass(frozen=True)
 class MidiFile:
-    """A standard MIDI file. `division` is the ticks of a quarter note, or `(frames per second, ticks per frame)`.
+    """A standard MIDI file. `division` is ticks per quarter note, or `(frames per second, ticks per frame)`.
 
-    `problems` says in a line each what was damaged and is left out.
+    `problems` has a line for each damaged part that is left out.
     """
 
     division: int | tuple[int, int]
@@ -77,7 +77,7 @@ class MidiFile:
             check_int("ticks of a quarter note", self.division, 1, 0x7FFF)
 
     def to_bytes(self) -> bytes:
-        """Return the bytes of the file. Raises UsageError for a message that MIDI cannot hold.
+        """Encode the file. Raises UsageError for a message that MIDI cannot represent.
 
         >>> track = Track((Message(0, 0x90, bytes([60, 64])), Message(480, 0x80, bytes([60, 0]))), end=480)
         >>> parse_midi(MidiFile(480, (track,)).to_bytes()).tracks[0].messages[1].tick
@@ -90,13 +90,13 @@ class MidiFile:
         return _chunk(b"MThd", header) + b"".join(_chunk(b"MTrk", _track_bytes(track)) for track in self.tracks)
 
     def write(self, path: Path) -> None:
-        """Write the file, replacing another only by a whole one. Raises OSError if that fails."""
+        """Write the file, atomically replacing an existing one. Raises OSError if that fails."""
         with replacing_file(path) as file:
             file.write(self.to_bytes())
 
 
 def read_midi(path: str | Path) -> MidiFile:
-    """Read a MIDI file. Raises UsageError, one line, if it cannot be read, is not MIDI or is too large.
+    """Read a MIDI file. Raises a one-line UsageError if it cannot be read, is not MIDI or is too large.
 
     >>> read_midi("nowhere.mid")
     Traceback (most recent call last):
@@ -111,7 +111,7 @@ def read_midi(path: str | Path) -> MidiFile:
 
 
 def parse_midi(data: bytes, name: str = "MIDI data") -> MidiFile:
-    """Parse the bytes of a MIDI file, which `name` names in messages. Raises UsageError if they are not one.
+    """Parse the bytes of a MIDI file; `name` is its name in messages. Raises UsageError if they are invalid.
 
     >>> parse_midi(b"RIFF")
     Traceback (most recent call last):
@@ -142,7 +142,7 @@ def _refuse(name: str, reason: str) -> NoReturn:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks, the last as far as it goes."""
+    """Yield the chunks; the last one may be truncated."""
     at = 0
     while at + 8 <= len(data):
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8])
@@ -166,7 +166,7 @@ class _Damage(Exception):
 
 
 class _Parser:
-    """Reads tracks, and counts their messages together."""
+    """Reads tracks, and counts the messages of all tracks."""
 
     def __init__(self, name: str) -> None:
         self.problems: list[str] = []
@@ -179,7 +179,7 @@ class _Parser:
             self.problems.append(text)
 
     def track(self, data: bytes) -> Track:
-        """Read a track, as far as it can be read."""
+        """Read as much of a track as possible."""
         self._n_tracks += 1
         reader = _TrackReader(data)
         messages: list[Message] = []
@@ -244,7 +244,7 @@ class _TrackReader:
             raise _Damage("its time runs out of bounds")
 
     def _length(self) -> int:
-        """Read a number of at most four bytes with seven bits each."""
+        """Read a variable-length number: at most four bytes of seven bits each."""
         value = 0
         for _ in range(4):
             byte = self._data[self._at]
@@ -304,7 +304,7 @@ def _length_bytes(value: int) -> bytes:
 
 
 class TempoMap:
-    """Converts ticks to seconds, by the tempos of all tracks.
+    """Converts ticks to seconds, with the tempo changes of all tracks.
 
     >>> tempo = Message(480, META, bytes([SET_TEMPO]) + (250_000).to_bytes(3))
     >>> TempoMap(MidiFile(480, (Track((tempo,), 480),))).seconds([0, 480, 960]).tolist()
@@ -320,7 +320,7 @@ class TempoMap:
             changes = {0: DEFAULT_TEMPO} | dict(_tempos(file))
             self._unit = file.division * 1e6
         self._ticks = np.array(list(changes), np.float64)
-        self._lengths = np.array(list(changes.values()), np.float64)  # of a tick, in 1 / unit seconds
+        self._lengths = np.array(list(changes.values()), np.float64)  # of a tick, in units of 1 / unit seconds
         self._starts = np.cumsum([0.0, *(np.diff(self._ticks) * self._lengths[:-1])])
 
     def seconds(self, ticks: Sequence[int] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -328,11 +328,11 @@ class TempoMap:
         given = np.asarray(ticks, np.float64)
         part = np.searchsorted(self._ticks, given, side="right") - 1
         seconds: NDArray[np.float64] = self._starts[part] + (given - self._ticks[part]) * self._lengths[part]
-        return seconds / self._unit  # last, so that whole milliseconds are exact
+        return seconds / self._unit  # divided last, so that whole milliseconds are exact
 
 
 def _tempos(file: MidiFile) -> list[tuple[int, int]]:
-    """Return the changes of tempo by tick: microseconds a quarter note; of several at a tick the last holds."""
+    """Return the tempo changes by tick, in microseconds per quarter note; the last one at a tick counts."""
     found = [
         (message.tick, int.from_bytes(message.data[1:4]))
         for track in file.tracks

@@ -1,8 +1,8 @@
-"""N-gram floors: what a model must beat to have learned more than which tokens follow each other.
+"""N-gram floors: losses that a model must beat to show that it has learned more than local statistics.
 
-Interpolated by Witten and Bell's rule: P(w | h) = (c(hw) + t(h) P(w | h')) / (c(h) + t(h)), with c the counts of the
-training data, t(h) the number of different tokens after the context h, and h' the context without its first token;
-after the empty context comes the uniform distribution.
+Witten-Bell interpolation: P(w | h) = (c(hw) + t(h) P(w | h')) / (c(h) + t(h)), where c are the counts of the training
+data, t(h) is the number of distinct tokens after the context h, and h' is the context without its first token. The
+empty context is interpolated with the uniform distribution.
 """
 
 import math
@@ -18,7 +18,7 @@ Context = tuple[int, ...]
 
 
 class NGram:
-    """Counts of documents up to an order; 1 is the unigram. The context is the last order - 1 tokens.
+    """Counts n-grams up to an order; order 1 is the unigram. The context is the last order - 1 tokens.
 
     >>> model = NGram(2, n_vocab=3)
     >>> model.fit([[0, 1, 0, 1]])
@@ -33,7 +33,7 @@ class NGram:
         self._totals: dict[Context, int] = defaultdict(int)
 
     def fit(self, documents: Iterable[Sequence[int]]) -> None:
-        """Count the tokens of documents, each with those before it in its document as context."""
+        """Count the tokens of documents, each after its context within the document."""
         for ids in documents:
             for place, token in enumerate(ids):
                 context = self.context(ids, place)
@@ -42,7 +42,7 @@ class NGram:
                     self._totals[context[start:]] += 1
 
     def context(self, ids: Sequence[int], place: int) -> Context:
-        """Return the context of a token, the nearest last; shorter at the beginning of a document."""
+        """Return the context of the token at `place`, nearest token last; shorter at the beginning of a document."""
         return tuple(map(int, ids[max(0, place - self.order + 1) : place]))
 
     def probability(self, token: int, context: Context) -> float:
@@ -50,21 +50,21 @@ class NGram:
         chance = 1 / self.n_vocab
         for start in range(len(context), -1, -1):
             counts = self._counts.get(context[start:])
-            if counts is None:  # and so is every longer one
+            if counts is None:  # then longer contexts are unseen, too
                 break
             kinds = len(counts)
             chance = (counts.get(token, 0) + kinds * chance) / (self._totals[context[start:]] + kinds)
         return chance
 
     def losses(self, ids: Sequence[int]) -> NDArray[np.float64]:
-        """Return the nats of each token of a document."""
+        """Return the loss in nats of each token of a document."""
         return np.array([-math.log(self.probability(int(t), self.context(ids, i))) for i, t in enumerate(ids)])
 
 
 def voice_loss(
     train: Sequence[Sequence[int]], held_out: Sequence[Sequence[int]], order: int, n_vocab: int, voices: int = 4
 ) -> float:
-    """Return the mean nats of a token of interleaved voices, each voice with counts and contexts of its own.
+    """Return the mean loss in nats per token of interleaved voices; each voice has its own counts and contexts.
 
     >>> round(voice_loss([[0, 1, 0, 1]], [[0, 1, 0, 1]], order=2, n_vocab=2, voices=2), 3)
     0.135

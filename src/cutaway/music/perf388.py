@@ -1,16 +1,16 @@
-"""The 388 performance events of the Music Transformer: key down, key up, time and velocity, and one token more.
+"""The 388 performance events of the Music Transformer (key down, key up, time and velocity) plus an end token.
 
 | ids | event |
 |---|---|
-| 0–127 | NOTE_ON: a key is struck, with the velocity in force |
+| 0–127 | NOTE_ON: a key is struck, with the current velocity |
 | 128–255 | NOTE_OFF: a key is released |
 | 256–355 | TIME_SHIFT: 10 ms to 1 s pass |
 | 356–387 | VELOCITY: of the notes that follow, in 32 steps |
 | 388 | the end of a piece, and the beginning of the next |
 
-At one time releases come before strikes, each by pitch; a velocity is written only if it changes, before a NOTE_ON; a
-pause is written with as many whole seconds as fit and then the rest. Any ids can be decoded: the notes of a pitch end
-in the order in which they began, a release of nothing is ignored, and a note without a release ends after 5 s or with
+At one time releases come before strikes, each in order of pitch. A velocity is written only if it changes, before a
+NOTE_ON. A pause is written as whole seconds and then the remainder. Any ids can be decoded: the notes of a pitch end in
+the order in which they began, a release without a note is ignored, and a note without a release ends after 5 s or with
 the piece.
 """
 
@@ -32,11 +32,11 @@ VELOCITY = 356
 END = 388
 N_VOCAB = 389
 N_SHIFTS = 100
-RATE = 100  # steps a second: the smallest time shift is 10 ms
-BIN = 4  # velocities of one VELOCITY event
-FIRST_VELOCITY = 64  # in force before the first VELOCITY event
-MAX_STEPS = 500  # of a note that is never released
-# The example of "The Illustrated GPT-2": three keys half a second apart, released together, and after a pause a fourth.
+RATE = 100  # steps per second: the smallest time shift is 10 ms
+BIN = 4  # velocities per VELOCITY event
+FIRST_VELOCITY = 64  # velocity before the first VELOCITY event
+MAX_STEPS = 500  # length of a note that is never released
+# The example of "The Illustrated GPT-2": three keys half a second apart, released together, and a fourth after a pause.
 EXAMPLE = (376, 60, 305, 64, 305, 67, 355, 188, 192, 195, 305, 381, 65, 305, 193)
 
 
@@ -57,7 +57,7 @@ class PerformanceCodec:
     example: tuple[int, ...] = EXAMPLE
 
     def encode(self, performance: Performance) -> list[int]:
-        """Return the ids of a performance, without the END that separates pieces.
+        """Encode a performance, without the END that separates pieces.
 
         >>> PerformanceCodec().encode(Performance.of([Note(1.5, 1.6, 60, 80)]))
         [355, 305, 376, 60, 265, 188]
@@ -67,7 +67,7 @@ class PerformanceCodec:
             on = _steps(note.onset)
             off = max(on + 1, _steps(note.offset))
             events.append((on, NOTE_ON, note.pitch, note.velocity // BIN))
-            events.append((off, -1, note.pitch, 0))  # before all that begins
+            events.append((off, -1, note.pitch, 0))  # releases sort before strikes
         ids: list[int] = []
         now = 0
         velocity = -1
@@ -84,7 +84,7 @@ class PerformanceCodec:
         return ids
 
     def decode(self, ids: Iterable[int]) -> Performance:
-        """Return the performance of any ids; those of no event are ignored.
+        """Decode any ids to a performance; unknown ids are ignored.
 
         >>> PerformanceCodec().decode([60, 128, 265]).notes
         (Note(onset=0.0, offset=0.1, pitch=60, velocity=64),)
@@ -92,12 +92,12 @@ class PerformanceCodec:
         return Performance.of(self.read(list(ids)).notes)
 
     def read(self, ids: Sequence[int]) -> Reading:
-        """Return the notes of ids, and the note and the time of each id.
+        """Decode ids to notes, with the note and the time of each id.
 
         >>> PerformanceCodec().read([60, 265, 188]).owners
         (0, -1, 0)
         """
-        sounding: dict[int, deque[int]] = defaultdict(deque)  # by pitch, in the order of their onsets
+        sounding: dict[int, deque[int]] = defaultdict(deque)  # by pitch, in order of onset
         onsets: list[tuple[int, int, int]] = []
         ends: dict[int, int] = {}
         owners: list[int] = []
@@ -126,7 +126,7 @@ class PerformanceCodec:
         return Reading(tuple(notes), tuple(owners), tuple(times))
 
     def seconds(self, index: int) -> float:
-        """Return the time that passes with an id.
+        """Return the seconds by which an id advances time.
 
         >>> PerformanceCodec().seconds(265), PerformanceCodec().seconds(60)
         (0.1, 0.0)
@@ -134,7 +134,7 @@ class PerformanceCodec:
         return (index - TIME_SHIFT + 1) / RATE if TIME_SHIFT <= index < VELOCITY else 0.0
 
     def label(self, index: int) -> str:
-        """Return an event in words, "#id" for an unknown id.
+        """Return a label for an event; "#id" for an unknown id.
 
         >>> codec = PerformanceCodec()
         >>> codec.label(188), codec.label(265), codec.label(388), codec.label(400)
@@ -151,7 +151,7 @@ class PerformanceCodec:
         return "end" if index == END else f"#{index}"
 
     def write(self, directory: Path) -> None:
-        """Write the file from which the codec is read back. Raises OSError if that fails."""
+        """Write `codec.json`, from which the codec is read back. Raises OSError if that fails."""
         write_codec(self.name, directory)
 
 
@@ -159,7 +159,7 @@ _LAST_STEP = round(MAX_SECONDS * RATE) - MAX_STEPS
 
 
 def _steps(seconds: float) -> int:
-    """Round to steps, halves up, so that notes a step apart stay apart."""
+    """Round to steps, with halves up, so that notes one step apart stay apart."""
     return math.floor(seconds * RATE + 0.5)
 
 

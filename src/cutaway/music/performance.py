@@ -1,4 +1,4 @@
-"""A performance: notes in seconds, as they sound, with the sustain pedal applied."""
+"""A performance: notes in seconds as they sound, with the sustain pedal applied."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
@@ -9,20 +9,20 @@ from cutaway.checks import check_float, check_int
 from cutaway.errors import UsageError
 from cutaway.music.midi import META, SET_TEMPO, Message, MidiFile, TempoMap, Track
 
-MAX_SECONDS = 6 * 3600.0  # the longest that is called music here
-LOWEST = 21  # of the 88 keys of a piano, as MIDI numbers pitches
+MAX_SECONDS = 6 * 3600.0  # longest supported performance
+LOWEST = 21  # of the 88 piano keys, as MIDI pitches
 HIGHEST = 108
-TICKS = 500  # of a quarter note of half a second: one each millisecond
+TICKS = 500  # per quarter note of half a second: one per millisecond
 
 _NOTE_OFF = 0x80
 _NOTE_ON = 0x90
 _CONTROL = 0xB0
-_SUSTAIN = 64  # the controller, and the value from which the pedal is down
-_DRUMS = 9  # the channel of percussion, whose pitches are instruments
+_SUSTAIN = 64  # controller number, and also the value from which the pedal is down
+_DRUMS = 9  # percussion channel, whose pitches are instruments
 
 
 class Note(NamedTuple):
-    """A note: `onset` and `offset` in seconds, `pitch` and `velocity` as MIDI numbers them."""
+    """A note: `onset` and `offset` in seconds, `pitch` and `velocity` as MIDI numbers."""
 
     onset: float
     offset: float
@@ -32,7 +32,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Performance:
-    """Notes in the order of their onsets, equal ones by pitch. Raises UsageError for notes that cannot be played.
+    """Notes in order of onset, then pitch. Raises UsageError for notes that cannot be played.
 
     >>> Performance.of([Note(0.5, 1.0, 64, 80), Note(0.0, 1.0, 60, 80)]).notes[0].pitch
     60
@@ -42,7 +42,7 @@ class Performance:
 
     @classmethod
     def of(cls, notes: Iterable[Note]) -> "Performance":
-        """Return the performance of notes in any order."""
+        """Make a performance from notes in any order."""
         ordered = sorted(notes, key=lambda note: (note.onset, note.pitch, note.offset))
         for note in ordered:
             check_int("pitch", note.pitch, 0, 127)
@@ -57,7 +57,7 @@ class Performance:
         return max((note.offset for note in self.notes), default=0.0)
 
     def transposed(self, semitones: int) -> "Performance":
-        """Return the performance at another pitch; notes that leave the keys of a piano are dropped.
+        """Transpose the performance; notes outside the piano's keys are dropped.
 
         >>> Performance.of([Note(0.0, 1.0, 60, 80), Note(0.0, 1.0, 108, 80)]).transposed(2).notes
         (Note(onset=0.0, offset=1.0, pitch=62, velocity=80),)
@@ -66,7 +66,7 @@ class Performance:
         return Performance(tuple(note for note in moved if LOWEST <= note.pitch <= HIGHEST))
 
     def stretched(self, factor: float) -> "Performance":
-        """Return the performance in `factor` times the time.
+        """Stretch time by `factor`.
 
         >>> Performance.of([Note(1.0, 2.0, 60, 80)]).stretched(0.5).notes[0].offset
         1.0
@@ -76,7 +76,7 @@ class Performance:
         )
 
     def excerpt(self, start: float, stop: float) -> "Performance":
-        """Return the notes that begin from `start` to before `stop`, the first second being `start`.
+        """Return the notes that begin in [start, stop), with times relative to `start`.
 
         >>> Performance.of([Note(1.0, 9.0, 60, 80), Note(3.0, 4.0, 62, 80)]).excerpt(1.0, 3.0).notes
         (Note(onset=0.0, offset=2.0, pitch=60, velocity=80),)
@@ -97,15 +97,15 @@ class Performance:
         return Performance(tuple(moved))
 
     def on_one_keyboard(self) -> "Performance":
-        """Return the performance for one piano: a key that is struck again ends its note, and no two strike one key.
+        """Make the performance playable on one piano: a new note ends the last one on its key; no two begin at once.
 
-        Of notes that begin on one key within 10 ms the loudest stays, with the latest end.
+        Of notes that begin on one key within 10 ms, the loudest is kept, with the latest end.
 
         >>> melody = Note(0.0, 1.0, 60, 90)
         >>> Performance.of([melody, Note(0.002, 2.0, 60, 50)]).on_one_keyboard().notes
         (Note(onset=0.0, offset=2.0, pitch=60, velocity=90),)
         """
-        last: dict[int, int] = {}  # place of the last note of each pitch
+        last: dict[int, int] = {}  # index of the last note of each pitch
         kept: list[Note] = []
         for note in self.notes:
             place = last.get(note.pitch)
@@ -122,11 +122,10 @@ class Performance:
 
     @classmethod
     def from_midi(cls, file: MidiFile, name: str = "MIDI data") -> "Performance":
-        """Return the notes of a MIDI file, all tracks together without percussion, each as long as it sounds.
+        """Make a performance from all tracks of a MIDI file without percussion; each note lasts as long as it sounds.
 
-        Notes are lengthened by the sustain pedal of their track and channel: to the release of the pedal, or to the
-        next onset of their pitch if that is earlier, as Magenta does. Raises UsageError for a file that is longer than
-        six hours.
+        As in Magenta, the sustain pedal of a track and channel lengthens notes to the release of the pedal, or to the
+        next onset of the same pitch if that is earlier. Raises UsageError for a file longer than six hours.
 
         >>> Performance.from_midi(Performance.of([Note(0.0, 1.0, 60, 80)]).to_midi()).notes
         (Note(onset=0.0, offset=1.0, pitch=60, velocity=80),)
@@ -145,7 +144,7 @@ class Performance:
         )
 
     def to_midi(self) -> MidiFile:
-        """Return a MIDI file with one track, for piano, in which a tick is a millisecond.
+        """Make a MIDI file with one piano track, with ticks of one millisecond.
 
         >>> len(Performance.of([Note(0.0, 1.0, 60, 80)]).to_midi().tracks[0].messages)
         4
@@ -156,7 +155,7 @@ class Performance:
             off = max(on + 1, round(note.offset * 1000))
             events.append((on, 1, Message(on, _NOTE_ON, bytes([note.pitch, note.velocity]))))
             events.append((off, 0, Message(off, _NOTE_OFF, bytes([note.pitch, 0]))))
-        events.sort(key=lambda event: event[:2])  # where a key is released and struck at once, the release comes first
+        events.sort(key=lambda event: event[:2])  # if a key is released and struck at once, the release comes first
         tempo = Message(0, META, bytes([SET_TEMPO]) + (1000 * TICKS).to_bytes(3))
         program = Message(0, 0xC0, bytes([0]))
         messages = (tempo, program, *(message for _, _, message in events))
@@ -165,7 +164,7 @@ class Performance:
 
 @dataclass(frozen=True)
 class Reading:
-    """Notes that ids stand for, and for each id its note (-1: none) and its time in seconds.
+    """The notes that ids encode, and for each id its note (-1: none) and its time in seconds.
 
     Notes are in the order in which the ids begin them.
     """
@@ -176,7 +175,7 @@ class Reading:
 
 
 class _Played(NamedTuple):
-    """A note of a track: ticks at which its key is pressed and released, or at which it stops sounding."""
+    """A note of a track: the ticks at which its key is pressed, and released or at which it stops sounding."""
 
     on: int
     off: int
@@ -185,7 +184,7 @@ class _Played(NamedTuple):
 
 
 def _track_notes(track: Track) -> list[_Played]:
-    """Return the notes of a track as long as they sound."""
+    """Return the notes of a track with their sounding lengths."""
     pressed: dict[int, list[_Played]] = defaultdict(list)
     pedals: dict[int, list[tuple[int, bool]]] = defaultdict(list)
     open_notes: dict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)
@@ -207,7 +206,7 @@ def _track_notes(track: Track) -> list[_Played]:
     return [note for channel, notes in pressed.items() for note in _sustained(notes, pedals[channel])]
 
 
-_PEDAL_DOWN = 0  # the order of what happens at one tick, Magenta's
+_PEDAL_DOWN = 0  # order of events at one tick, as in Magenta
 _PEDAL_UP = 1
 _PRESS = 2
 _RELEASE = 3
@@ -230,19 +229,19 @@ def _sustained(notes: Sequence[_Played], pedal: Sequence[tuple[int, bool]]) -> l
             keys.lift_pedal(tick)
     keys.lift_pedal(max((note.off for note in notes), default=0))
     lengthened = [note._replace(off=end) for note, end in zip(notes, keys.ends, strict=True)]
-    # A note that is struck again at its own onset under the pedal is the same note twice.
+    # A note that is struck twice at one onset under the pedal is a duplicate.
     return [new for new, old in zip(lengthened, notes, strict=True) if new.off > new.on or old.off == old.on]
 
 
 class _Keys:
-    """The keys of a piano under its pedal. A note changes its place at most twice, so that the time stays linear."""
+    """The keys of a piano with a sustain pedal. A note changes state at most twice, so the total time is linear."""
 
     def __init__(self, notes: Sequence[_Played]) -> None:
         self.ends = [note.off for note in notes]
         self.pedal_is_down = False
         self._notes = notes
-        self._held: dict[int, set[int]] = defaultdict(set)  # by pitch: notes whose key is down
-        self._ringing: dict[int, set[int]] = defaultdict(set)  # by pitch: released while the pedal is down
+        self._held: dict[int, set[int]] = defaultdict(set)  # notes whose key is down, by pitch
+        self._ringing: dict[int, set[int]] = defaultdict(set)  # notes released while the pedal is down, by pitch
 
     def press(self, tick: int, i: int) -> None:
         pitch = self._notes[i].pitch
@@ -253,7 +252,7 @@ class _Keys:
 
     def release(self, i: int) -> None:
         pitch = self._notes[i].pitch
-        if i in self._held[pitch]:  # otherwise struck again meanwhile
+        if i in self._held[pitch]:  # otherwise struck again in the meantime
             self._held[pitch].remove(i)
             if self.pedal_is_down:
                 self._ringing[pitch].add(i)

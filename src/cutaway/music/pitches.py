@@ -4,7 +4,7 @@ _NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", 
 
 
 def pitch_name(pitch: int) -> str:
-    """Return the name of a pitch, as MIDI numbers them, with its octave.
+    """Return the name of a MIDI pitch with its octave.
 
     >>> pitch_name(60), pitch_name(70)
     ('C4', 'B♭4')

@@ -1,9 +1,9 @@
-"""Piano rolls as SVG, and what a model looks at as arcs on them.
+"""Piano rolls as SVG, with a model's attention drawn as arcs.
 
-A note is a rectangle, the louder the more opaque. Attention from one token is drawn as an arc for each head and note:
-its colour is the head, its width the weight, which is the sum over the tokens of the note. What falls on tokens without
-a note (time, velocity, the ends of pieces) and on notes that have no arc is on a strip below, head by head, so that the
-numbers of each head (`data-w`) add up to 1. Every file stands alone and is readable on light and on dark.
+A note is a rectangle; louder notes are more opaque. Attention from one token is drawn as an arc for each head and note.
+The colour shows the head, the width the weight, summed over the tokens of the note. A strip below shows, for each head,
+the weight on tokens without a note (time, velocity, ends of pieces) and on notes without an arc, so that the numbers of
+each head (`data-w`) add up to 1. Every file is self-contained and readable on light and dark backgrounds.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from cutaway.music.performance import Note, Performance, Reading
 from cutaway.music.pitches import pitch_name
 from cutaway.music.roll_layout import Point, RollLayout, arc, last_offset, note_title, opacity
 
-MOST_NOTES = 20_000  # of a picture
-ROW = 6  # pixels of a semitone
-LEFT = 44  # of the roll: names of pitches stand before it
+MOST_NOTES = 20_000  # per picture
+ROW = 6  # pixels per semitone
+LEFT = 44  # margin for the names of pitches
 TOP = 34
-BELOW = 26  # for the seconds
-STRIP = 16  # of a head
+BELOW = 26  # margin for the seconds
+STRIP = 16  # height per head
 _BLACK = (1, 3, 6, 8, 10)  # pitch classes of the black keys
-_REST = "#8a919e"  # what is on the strip
+_REST = "#8a919e"  # weight that is not on an arc
 
-# Every rule names the root's class, or it would restyle other pictures of the page that the file is put into.
+# Every rule names the root's class, so that it does not restyle other pictures in the same page.
 STYLE = (
     ".cutaway-roll text{font:11px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#5a6272}"
     ".cutaway-roll .title{font-size:14px;font-weight:600;fill:#1f2430}.cutaway-roll .paper{fill:#fbfaf8}"
@@ -42,7 +42,7 @@ STYLE = (
 
 
 def draw_roll(performance: Performance, title: str = "") -> str:
-    """Draw the notes of a performance. Raises UsageError for too many.
+    """Draw the notes of a performance. Raises UsageError if there are too many.
 
     >>> svg = draw_roll(Performance.of([Note(0.0, 1.0, 60, 80)]), "One note")
     >>> svg.count('class="note"'), 'data-pitch="60"' in svg
@@ -54,7 +54,7 @@ def draw_roll(performance: Performance, title: str = "") -> str:
 
 @dataclass(frozen=True)
 class Attention:
-    """Attention of one token, `query`, to those before it and itself: weights (heads, query + 1).
+    """Attention from one token, `query`, to itself and earlier tokens: weights (heads, query + 1).
 
     Each head has a label and a colour.
     """
@@ -66,9 +66,9 @@ class Attention:
 
 
 def draw_attention(reading: Reading, attention: Attention, title: str = "", top: int = 30) -> str:
-    """Draw the notes of ids, and for each head its `top` strongest arcs from the token that asks.
+    """Draw the notes of ids, and for each head its `top` strongest arcs from the query token.
 
-    Raises UsageError unless the weights are those of one token for all ids up to it.
+    Raises UsageError unless the weights are from one token to all ids up to it.
 
     >>> from cutaway.music.perf388 import PerformanceCodec
     >>> reading = PerformanceCodec().read([376, 60, 265, 188, 64])
@@ -105,7 +105,7 @@ def draw_attention(reading: Reading, attention: Attention, title: str = "", top:
 
 
 def note_weights(reading: Reading, weights: NDArray[np.floating], top: int) -> tuple[list[tuple[int, float]], float]:
-    """Return the `top` notes with the most weight, as (note, weight), most first, and the weight of all the rest.
+    """Return the `top` notes with the largest weights, as (note, weight) in descending order, and the remaining weight.
 
     >>> reading = Reading((Note(0.0, 1.0, 60, 80),), (-1, 0, -1, 0), (0.0, 0.0, 1.0, 1.0))
     >>> note_weights(reading, np.array([0.25, 0.25, 0.125, 0.375]), top=5)
@@ -118,7 +118,7 @@ def note_weights(reading: Reading, weights: NDArray[np.floating], top: int) -> t
 
 
 def sum_on_notes(reading: Reading, weights: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the weights (..., N + 1) on each of N notes, and last on all tokens without one, of those on tokens.
+    """Sum weights on tokens to weights (..., N + 1) on each of N notes and, last, on all tokens without a note.
 
     >>> reading = Reading((Note(0.0, 1.0, 60, 80),), (-1, 0, -1, 0), (0.0, 0.0, 1.0, 1.0))
     >>> sum_on_notes(reading, np.array([[0.25, 0.25, 0.125, 0.375]]))
@@ -126,12 +126,12 @@ def sum_on_notes(reading: Reading, weights: NDArray[np.floating]) -> NDArray[np.
     """
     sums = np.zeros((*weights.shape[:-1], len(reading.notes) + 1))
     owners = np.array(reading.owners[: weights.shape[-1]], np.intp)
-    np.add.at(sums.T, owners, weights.T)  # -1 is the last: no note
+    np.add.at(sums.T, owners, weights.T)  # owner -1 (no note) is the last column
     return sums
 
 
 class _Roll:
-    """The drawing of notes."""
+    """Draws notes."""
 
     def __init__(self, notes: Sequence[Note]) -> None:
         if len(notes) > MOST_NOTES:
@@ -146,7 +146,7 @@ class _Roll:
         self._right = self.layout.x(self._seconds)
 
     def background(self) -> list[str]:
-        """Return the rows of the black keys, the names of the Cs and the seconds."""
+        """Draw the rows of the black keys, the names of the Cs and the seconds."""
         marks = []
         layout = self.layout
         for pitch in range(layout.low, layout.high + 1):
@@ -163,7 +163,7 @@ class _Roll:
         return marks
 
     def notes(self) -> list[str]:
-        """Return a rectangle a note, with what it is."""
+        """Draw a rectangle per note, with the note's description as its title."""
         marks = []
         for note in self._notes:
             data = f'data-pitch="{note.pitch}" data-velocity="{note.velocity}"'
@@ -175,7 +175,7 @@ class _Roll:
         return marks
 
     def strip(self, head: int, label: str, colour: str, on_notes: float, rest: float) -> list[str]:
-        """Return the bar of a head: its weight on the notes with arcs, and on all else."""
+        """Draw the bar of a head: its weight on notes with arcs, and its remaining weight."""
         y = self.bottom + STRIP * head
         length = min(400.0, max(200.0, self._right - LEFT - 260))
         parts = f'y="{y:g}" height="{STRIP - 5}"'
@@ -193,7 +193,7 @@ class _Roll:
         ]
 
     def svg(self, title: str, marks: Sequence[str], bottom: float) -> str:
-        """Return the whole file."""
+        """Return the SVG file."""
         width = max(self._right + 16, LEFT + 480)
         size = f'viewBox="0 0 {width:.0f} {bottom:.0f}" width="{width:.0f}" height="{bottom:.0f}"'
         return (

@@ -1,4 +1,4 @@
-"""Places on a piano roll, and the looks that notes and arcs have in every picture of one."""
+"""Layout of a piano roll, and the appearance of its notes and arcs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from cutaway.music.performance import Note
 from cutaway.music.pitches import pitch_name
 
-Point = tuple[float, float]  # x and y in pixels, y grows downwards
+Point = tuple[float, float]  # x and y in pixels; y grows downwards
 
-MIN_WIDTH = 1.5  # pixels of the shortest note
-MIN_TICK = 50  # pixels from one written second to the next
-STEPS = (0.5, 1, 2, 5, 10, 30, 60, 600, 7200)  # seconds from one to the next
-WIDEST_ARC = 9  # pixels of the weight 1
+MIN_WIDTH = 1.5  # pixels; width of the shortest note
+MIN_TICK = 50  # pixels between labelled seconds, at least
+STEPS = (0.5, 1, 2, 5, 10, 30, 60, 600, 7200)  # possible intervals of labels, in seconds
+WIDEST_ARC = 9  # pixels; width of an arc of weight 1
 
 
 def last_offset(notes: Sequence[Note]) -> float:
-    """Return the time in seconds at which a roll ends; 1 without notes.
+    """Return the time in seconds at which a roll ends; 1 if there are no notes.
 
     >>> last_offset([Note(0.0, 2.0, 60, 80), Note(0.5, 1.0, 64, 80)]), last_offset([])
     (2.0, 1.0)
@@ -25,9 +25,9 @@ def last_offset(notes: Sequence[Note]) -> float:
 
 @dataclass(frozen=True)
 class RollLayout:
-    """The pixels of times and pitches: the upper left corner is second 0 of the pitch `high`.
+    """Maps times and pitches to pixels. The upper left corner is second 0 of the pitch `high`.
 
-    `scale` are pixels a second, `row` those of a semitone.
+    `scale` is pixels per second, `row` pixels per semitone.
     """
 
     left: float
@@ -43,11 +43,11 @@ class RollLayout:
         return self.top + self.row * (self.high - self.low + 1)
 
     def x(self, seconds: float) -> float:
-        """Return the pixel of a time."""
+        """Return the x coordinate of a time."""
         return self.left + self.scale * seconds
 
     def y(self, pitch: int) -> float:
-        """Return the upper edge of a pitch."""
+        """Return the y coordinate of a pitch's upper edge."""
         return self.top + self.row * (self.high - pitch)
 
     def onset(self, note: Note) -> Point:
@@ -55,19 +55,19 @@ class RollLayout:
         return self.x(note.onset), self.y(note.pitch) + self.row / 2
 
     def place(self, note: Note) -> str:
-        """Return the attributes of the rectangle of a note."""
+        """Return the attributes of a note's rectangle."""
         width = max(MIN_WIDTH, self.scale * (note.offset - note.onset))
         x = self.x(note.onset)
         return f'x="{x:.1f}" y="{self.y(note.pitch):g}" width="{width:.1f}" height="{self.row - 1:g}" rx="1.5"'
 
     def ticks(self, seconds: float) -> Iterator[float]:
-        """Yield the seconds that are written, from 0 on, as far apart as there must be room for them."""
+        """Yield the seconds to label, from 0 on, far enough apart for the labels to fit."""
         step = next(step for step in STEPS if step * self.scale >= MIN_TICK)
         yield from (number * step for number in range(int(seconds / step) + 1))
 
 
 def opacity(note: Note) -> float:
-    """Return the opacity of a note, the louder the more.
+    """Return the opacity of a note; louder notes are more opaque.
 
     >>> opacity(Note(0.0, 1.0, 60, 0)), opacity(Note(0.0, 1.0, 60, 127))
     (0.25, 1.0)
@@ -76,7 +76,7 @@ def opacity(note: Note) -> float:
 
 
 def note_title(note: Note) -> str:
-    """Return the words for a note.
+    """Describe a note in words.
 
     >>> note_title(Note(0.0, 1.5, 60, 80))
     'C4, 0.00–1.50 s, 80'
@@ -85,7 +85,7 @@ def note_title(note: Note) -> str:
 
 
 def arc(start: Point, end: Point, weight: float) -> str:
-    """Return the attributes of a curve above two points, as wide as the weight.
+    """Return the attributes of a curve above two points, whose width is proportional to the weight.
 
     >>> arc((0, 50), (100, 40), 0.5)
     'd="M0.0 50.0Q50.0 6.0 100.0 40.0" fill="none" stroke-opacity="0.75" stroke-width="4.50"'

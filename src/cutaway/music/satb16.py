@@ -1,4 +1,4 @@
-"""Four voices on a grid of sixteenths: soprano, alto, tenor and bass of each step, a token each.
+"""Four voices on a grid of sixteenths: each step has one token for each of soprano, alto, tenor and bass.
 
 | ids | event |
 |---|---|
@@ -6,8 +6,8 @@
 | 46 | a rest |
 | 47 | the end of a piece, and the beginning of the next |
 
-A voice that stays at a pitch holds one note. Any ids can be decoded: those of the last step, if it is not whole, and
-ids of no event are ignored.
+A voice that stays on a pitch holds one note. Any ids can be decoded: unknown ids and an incomplete last step are
+ignored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,9 +26,9 @@ REST = HIGHEST - LOWEST + 1
 END = REST + 1
 N_VOCAB = END + 1
 VOICES = 4
-SECONDS = 0.18  # of a sixteenth: a quarter at 83 a minute
+SECONDS = 0.18  # per sixteenth: 83 quarters per minute
 VELOCITY = 72
-# A cadence in C major: a beat each on the tonic, the subdominant, the dominant and the tonic again.
+# A cadence in C major: one beat each on the tonic, the subdominant, the dominant and the tonic.
 EXAMPLE = tuple(
     pitch - LOWEST
     for chord in ((72, 67, 64, 48), (72, 69, 65, 53), (71, 67, 62, 55), (72, 67, 64, 48))
@@ -43,7 +43,7 @@ Chorale = Sequence[Step]
 
 @dataclass(frozen=True)
 class ChoraleCodec:
-    """Converts chorales to ids, and ids to performances.
+    """Converts chorales to ids and ids to performances.
 
     >>> codec = ChoraleCodec()
     >>> ids = codec.encode([[74, 70, 65, 58], [74, 70, 65, -1]])
@@ -58,7 +58,7 @@ class ChoraleCodec:
     example: tuple[int, ...] = EXAMPLE
 
     def encode(self, chorale: Chorale) -> list[int]:
-        """Return the ids of a chorale, without the END that separates pieces. Raises UsageError if it is invalid.
+        """Encode a chorale, without the END that separates pieces. Raises UsageError if it is invalid.
 
         >>> ChoraleCodec().encode([[74, 70, 65, 20]])
         Traceback (most recent call last):
@@ -76,7 +76,7 @@ class ChoraleCodec:
         return ids
 
     def chorale(self, ids: Iterable[int]) -> list[list[int]]:
-        """Return the steps of any ids.
+        """Decode any ids to the steps of a chorale.
 
         >>> ChoraleCodec().chorale([47, 38, 34, 29, 46, 38])
         [[74, 70, 65, -1]]
@@ -86,7 +86,7 @@ class ChoraleCodec:
         return [pitches[start : start + VOICES] for start in range(0, whole, VOICES)]
 
     def decode(self, ids: Iterable[int]) -> Performance:
-        """Return the performance of any ids.
+        """Decode any ids to a performance.
 
         >>> [note.pitch for note in ChoraleCodec().decode([38, 34, 29, 46] * 2).notes]
         [65, 70, 74]
@@ -94,7 +94,7 @@ class ChoraleCodec:
         return Performance.of(self.read(list(ids)).notes)
 
     def read(self, ids: Sequence[int]) -> Reading:
-        """Return the notes of any ids, and the note and the time of each id; a held note has several.
+        """Decode any ids to notes, with the note and the time of each id. A held note has several ids.
 
         >>> ChoraleCodec().read([38, 34, 29, 46, 38, 35, 29, 46]).owners
         (0, 1, 2, -1, 0, 3, 2, -1)
@@ -104,7 +104,7 @@ class ChoraleCodec:
         notes: list[Note] = []
         owners = [-1] * len(ids)
         times = [0.0] * len(ids)
-        held = [-1] * VOICES  # the note that each voice sings
+        held = [-1] * VOICES  # current note of each voice
         for number, place in enumerate(places[:whole]):
             step, voice = divmod(number, VOICES)
             pitch = ids[place] + LOWEST
@@ -120,7 +120,7 @@ class ChoraleCodec:
         return Reading(tuple(notes), tuple(owners), tuple(times))
 
     def seconds(self, index: int) -> float:
-        """Return the time that passes with an id: a quarter of a step.
+        """Return the seconds by which an id advances time: a quarter of a step.
 
         >>> ChoraleCodec().seconds(47)
         0.0
@@ -128,7 +128,7 @@ class ChoraleCodec:
         return SECONDS / VOICES if 0 <= index <= REST else 0.0
 
     def label(self, index: int) -> str:
-        """Return an event in words, "#id" for an unknown id.
+        """Return a label for an event; "#id" for an unknown id.
 
         >>> ChoraleCodec().label(0), ChoraleCodec().label(47), ChoraleCodec().label(48)
         ('C2', 'end', '#48')
@@ -138,12 +138,12 @@ class ChoraleCodec:
         return {REST: "rest", END: "end"}.get(index, f"#{index}")
 
     def write(self, directory: Path) -> None:
-        """Write the file from which the codec is read back. Raises OSError if that fails."""
+        """Write `codec.json`, from which the codec is read back. Raises OSError if that fails."""
         write_codec(self.name, directory)
 
 
 def transposed(chorale: Chorale, semitones: int) -> list[list[int]] | None:
-    """Return a chorale at another pitch; None where a voice would leave the range.
+    """Transpose a chorale; None if a voice would leave the range.
 
     >>> transposed([[74, 70, 65, -1]], 2), transposed([[81, 70, 65, 58]], 1)
     ([[76, 72, 67, -1]], None)

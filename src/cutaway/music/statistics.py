@@ -1,4 +1,4 @@
-"""Statistics of performances, to compare what a model plays with what people play."""
+"""Statistics of performances, to compare generated with human ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 from cutaway.music.performance import Performance
 
-Histogram = NDArray[np.float64]  # shares, which sum to 1; zeros where there is nothing to count
+Histogram = NDArray[np.float64]  # shares that sum to 1, or zeros if there is nothing to count
 
-GAP_SECONDS = 0.05  # of a bin of the times between onsets
-N_GAPS = 41  # the last one counts those of two seconds and more
+GAP_SECONDS = 0.05  # bin width of the times between onsets
+N_GAPS = 41  # the last bin counts two seconds and more
 
 
 @dataclass(frozen=True)
 class Statistics:
     """Counts, rates and histograms of performances.
 
-    `density` is notes a second, `polyphony` the mean number of notes that sound at a time; `pitch_classes` (12,) from C
-    to B, `pitches` (128,), `velocities` (32,) in steps of 4, `gaps` (41,) the times from one onset to the next in steps
-    of 50 ms.
+    `density` is notes per second, `polyphony` the mean number of notes sounding at once. The histograms are
+    `pitch_classes` (12,) from C to B, `pitches` (128,), `velocities` (32,) in steps of 4, and `gaps` (41,), the times
+    between consecutive onsets in steps of 50 ms.
     """
 
     notes: int
@@ -34,7 +34,7 @@ class Statistics:
 
 
 def measure(performances: Sequence[Performance]) -> Statistics:
-    """Measure performances together.
+    """Compute the statistics of several performances together.
 
     >>> from cutaway.music.performance import Note
     >>> measured = measure([Performance.of([Note(0.0, 1.0, 60, 80), Note(0.5, 2.0, 67, 80)])])
@@ -63,7 +63,7 @@ def _shares(bins: NDArray[np.int64], count: int) -> Histogram:
 
 
 def overlap(ours: Histogram, theirs: Histogram) -> float:
-    """Return the share of two histograms that they have in common: 1 if they are equal, 0 if they are apart.
+    """Return the overlap of two histograms: 1 if they are equal, 0 if they are disjoint.
 
     >>> overlap(np.array([0.5, 0.5]), np.array([0.75, 0.25]))
     0.75
@@ -72,7 +72,7 @@ def overlap(ours: Histogram, theirs: Histogram) -> float:
 
 
 def longest_copy(ids: Sequence[int], documents: Sequence[Sequence[int]]) -> int:
-    """Return the length of the longest run of ids that stands in one of the documents too.
+    """Return the length of the longest run of ids that also occurs in one of the documents.
 
     >>> longest_copy([1, 2, 3, 9, 4], [[0, 1, 2, 3, 4]])
     3
@@ -80,7 +80,7 @@ def longest_copy(ids: Sequence[int], documents: Sequence[Sequence[int]]) -> int:
     haystacks = [_bytes(document) for document in documents]
     longest = 0
     start = 0
-    for stop in range(1, len(ids) + 1):  # a run that ends here is at most one longer than the one that ended before
+    for stop in range(1, len(ids) + 1):  # a run that ends here is at most one id longer than the previous one
         while stop - start > longest and not any(_stands(_bytes(ids[start:stop]), hay) for hay in haystacks):
             start += 1
         longest = max(longest, stop - start)
@@ -92,7 +92,7 @@ def _bytes(ids: Sequence[int]) -> bytes:
 
 
 def _stands(needle: bytes, haystack: bytes) -> bool:
-    """Return True if ids of two bytes stand in others, at a whole id."""
+    """Return True if two-byte ids occur in others, aligned to an id."""
     at = haystack.find(needle)
     while at >= 0 and at % 2:
         at = haystack.find(needle, at + 1)

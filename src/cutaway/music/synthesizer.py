@@ -1,7 +1,7 @@
-"""Sound of a performance: a small additive piano of NumPy, or FluidSynth where it is installed.
+"""Sound of a performance: a small additive piano in NumPy, or FluidSynth if it is installed.
 
-A note is a sum of slightly stretched partials that decay, the higher the faster, and are damped when the key is up. The
-same performance gives the same samples.
+A note is a sum of slightly stretched partials. Higher partials decay faster, and all are damped when the key is
+released. The output is deterministic.
 """
 
 import io
@@ -21,25 +21,25 @@ from cutaway.untrusted import quote_path
 
 Samples = NDArray[np.float32]
 
-RATE = 44_100  # samples a second
-MAX_SECONDS = 3600.0  # of a performance to render
+RATE = 44_100  # samples per second
+MAX_SECONDS = 3600.0  # longest performance to render
 N_PARTIALS = 12
-RELEASE = 0.12  # seconds in which a damped note falls to a 400th
-TAIL = 0.5  # seconds that sound after the last note
-SOUNDFONTS = (  # of Debian's and of other systems' packages
+RELEASE = 0.12  # seconds in which a damped note decays to 1/400
+TAIL = 0.5  # seconds rendered after the last note
+SOUNDFONTS = (  # from packages of Debian and other systems
     "/usr/share/sounds/sf2/default-GM.sf2",
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
     "/usr/share/sounds/sf2/TimGM6mb.sf2",
     "/usr/share/soundfonts/default.sf2",
 )
-PEAK = 0.9  # of the loudest sample
-LONGEST_TONE = 30.0  # seconds after which a key that is down is no longer heard: less than a step of 16 bits
-STRETCH = 0.0004  # of a string: partial n sounds at n * sqrt(1 + STRETCH * n**2)
-_HEADROOM = 0.25  # so that quiet pieces stay quiet, and only what would clip is scaled down
+PEAK = 0.9  # loudest sample
+LONGEST_TONE = 30.0  # seconds until a held key is inaudible: less than one step of 16 bits
+STRETCH = 0.0004  # inharmonicity: partial n sounds at n * sqrt(1 + STRETCH * n**2)
+_HEADROOM = 0.25  # quiet pieces stay quiet; only pieces that would clip are scaled down
 
 
 def synthesize(performance: Performance) -> Samples:
-    """Return the sound of a performance, mono: (samples,), from -1 to 1. Raises UsageError if it lasts over an hour.
+    """Render a performance as mono samples (n,) from -1 to 1. Raises UsageError if it lasts over an hour.
 
     >>> from cutaway.music.performance import Note
     >>> samples = synthesize(Performance.of([Note(0.0, 0.5, 69, 80)]))
@@ -59,9 +59,9 @@ def synthesize(performance: Performance) -> Samples:
     return sound * np.float32(min(1.0, PEAK / max(float(np.abs(sound).max(initial=0)), 1e-9)))
 
 
-@lru_cache(maxsize=128)  # of at most 5 MB each
+@lru_cache(maxsize=128)  # at most 5 MB each
 def _tone(pitch: int, length: int) -> Samples:
-    """Return a note of `length` samples until its release, and its damping."""
+    """Render a note of `length` samples until its release, plus its damping."""
     release = round(RELEASE * RATE)
     seconds = np.arange(length + release, dtype=np.float32) / RATE
     frequency = 440.0 * 2 ** ((pitch - 69) / 12)
@@ -70,7 +70,7 @@ def _tone(pitch: int, length: int) -> Samples:
         partial = frequency * number * np.sqrt(1 + STRETCH * number**2)
         if partial > RATE / 2.2:
             break
-        decay = (0.35 + frequency / 900) * (1 + 0.35 * (number - 1))  # a second
+        decay = (0.35 + frequency / 900) * (1 + 0.35 * (number - 1))  # per second
         amplitude = np.float32(number**-1.6)
         tone += amplitude * np.exp(-decay * seconds) * np.sin(np.float32(2 * np.pi * partial) * seconds)
     attack = np.minimum(seconds / 0.004, 1)
@@ -79,7 +79,7 @@ def _tone(pitch: int, length: int) -> Samples:
 
 
 def wav_bytes(samples: Samples) -> bytes:
-    """Return the bytes of a WAV file, 16 bits, mono.
+    """Encode samples as a mono WAV file of 16 bits.
 
     >>> len(wav_bytes(np.zeros(441, np.float32)))
     926
@@ -94,7 +94,7 @@ def wav_bytes(samples: Samples) -> bytes:
 
 
 def find_fluidsynth() -> str | None:
-    """Return the path of the `fluidsynth` command, if it is installed.
+    """Return the path of the `fluidsynth` command; None if it is not installed.
 
     >>> find_fluidsynth() == shutil.which("fluidsynth")
     True
@@ -103,7 +103,7 @@ def find_fluidsynth() -> str | None:
 
 
 def find_soundfont() -> Path | None:
-    """Return the SoundFont that the system has for FluidSynth, if any.
+    """Return the SoundFont that the system provides for FluidSynth; None if there is none.
 
     >>> found = find_soundfont()
     >>> found is None or found.is_file()
@@ -113,7 +113,7 @@ def find_soundfont() -> Path | None:
 
 
 def render_with_fluidsynth(performance: Performance, soundfont: Path, path: Path) -> None:
-    """Write a WAV file of what FluidSynth plays with a SoundFont. Raises UsageError if it is missing or fails.
+    """Render a performance to a WAV file with FluidSynth. Raises UsageError if it or the SoundFont is missing or fails.
 
     >>> render_with_fluidsynth(Performance(()), Path("nowhere.sf2"), Path("a.wav"))
     Traceback (most recent call last):

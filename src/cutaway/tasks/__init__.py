@@ -1,4 +1,4 @@
-"""Tasks: what a model reads, what it learns to write, and how that is decoded and measured, as small TOML files."""
+"""Tasks as small TOML files: what a model reads, what it learns to write, and how outputs are decoded and scored."""
 
 from cutaway.tasks.encoder import TaskEncoder
 from cutaway.tasks.sources import builtin_tasks, open_task

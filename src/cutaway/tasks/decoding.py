@@ -1,4 +1,4 @@
-"""Decoding: the target that a model writes for the fields of an example, by beam search or by sampling."""
+"""Decoding: generate the target for the fields of an example, by beam search or sampling."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from cutaway.tasks.encoder import TaskEncoder
 from cutaway.tasks.sentences import first_sentences
 from cutaway.tasks.task import Decoding
 
-GROUP = 16  # prompts of like length that are decoded side by side
+GROUP = 16  # prompts of similar length per batch
 
 
 @dataclass(frozen=True)
 class Output:
-    """A target that a model wrote; its log-probability in nats, and its score in a beam search.
+    """A generated target, its log-probability in nats, and its beam search score.
 
-    `is_finished` is False where the model did not come to an end; `ids` are the tokens without it.
+    `is_finished` is False if the model did not generate the end token. `ids` are the tokens without the end token.
     """
 
     text: str
@@ -42,11 +42,12 @@ def decode_fields(
     progress: Callable[[int], None] = lambda done: None,
     check: Callable[[], None] = lambda: None,
 ) -> list[list[Output]]:
-    """Return for each example the `n_best` targets, best first, of different texts: perhaps fewer.
+    """Return up to `n_best` targets with different texts for each example, best first.
 
-    `decoding` is by default that of the task; with a temperature each is a sample with a seed of its own, from `seed`
-    on, else the result of a beam search. `progress` is called with the number of examples that are done, and `check`
-    before each step of a beam search, which it may stop by raising. Raises UsageError as `TaskEncoder.prompt` does.
+    `decoding` defaults to that of the task. With a temperature above 0 each target is a sample with its own seed, from
+    `seed` on; otherwise targets come from beam search. `progress` is called with the number of finished examples.
+    `check` is called before each step of a beam search and may raise to stop it. Raises UsageError as
+    `TaskEncoder.prompt` does.
 
     >>> import cutaway
     >>> from cutaway.tasks import open_task
@@ -118,7 +119,7 @@ def _sample(
 
 
 def _sampled(encoder: TaskEncoder, completion: Completion) -> Output:
-    logprob = sum(completion.logprobs)  # of the tokens without the end, which is not in them
+    logprob = sum(completion.logprobs)  # excludes the end token
     is_finished = completion.finish_reason == "eos"
     return Output(encoder.decode(completion.ids), logprob, logprob, is_finished, tuple(completion.ids))
 
@@ -130,7 +131,7 @@ def _ends(encoder: TaskEncoder) -> frozenset[int]:
 
 
 def _shortened(output: Output, n_sentences: int) -> Output:
-    """Keep the first sentences; an output that has more is finished, whether or not it came to its end."""
+    """Keep the first `n_sentences` (0: all). An output with more counts as finished even without an end token."""
     if not n_sentences:
         return output
     text = first_sentences(output.text, n_sentences)
@@ -138,7 +139,7 @@ def _shortened(output: Output, n_sentences: int) -> Output:
 
 
 def _distinct(outputs: Sequence[Output]) -> list[Output]:
-    """Keep the first of outputs with the same text."""
+    """Keep only the first of the outputs with the same text."""
     found: dict[str, Output] = {}
     for output in outputs:
         found.setdefault(output.text, output)

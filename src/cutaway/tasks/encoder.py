@@ -1,4 +1,4 @@
-"""Encoding: the fields of an example to token ids, for a model's tokenizer and context."""
+"""Encoding: convert the fields of an example to token ids, for a model's tokenizer and context."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
@@ -19,8 +19,8 @@ from cutaway.untrusted import quote
 class TaskEncoder:
     """Encodes examples of a task for one tokenizer, in contexts of `n_ctx` tokens.
 
-    The ids of a prompt are exactly the first ids of the example that it belongs to. Raises UsageError if the tokenizer
-    is missing a control token of the task.
+    The ids of a prompt are exactly the first ids of its example. Raises UsageError if the tokenizer lacks a control
+    token of the task.
 
     >>> from cutaway.tasks.sources import open_task
     >>> from cutaway.tokenizer.fast import Tokenizer
@@ -41,17 +41,17 @@ class TaskEncoder:
         start = names.index(task.target)
         self._before = task.parts[:start]
         self._after = task.parts[start:]
-        self.room = max(1, int(n_ctx * (1 - task.truncation.target_share)))  # of a prompt, in tokens
+        self.room = max(1, int(n_ctx * (1 - task.truncation.target_share)))  # tokens for a prompt
 
     def prompt(self, fields: Mapping[str, str]) -> list[int]:
-        """Return the ids before the target, at most `room`; the field that gives way is truncated to fit.
+        """Return the ids before the target, at most `room`; the task's `truncation.field` is truncated to fit.
 
-        Raises UsageError for a missing field, an unknown choice, or if the rest alone is too long.
+        Raises UsageError for a missing field, an unknown choice, or if the other parts alone are too long.
         """
         return self.prompt_and_count(fields)[0]
 
     def prompt_and_count(self, fields: Mapping[str, str]) -> tuple[list[int], int]:
-        """Return what `prompt` does, and the number of tokens by which it was truncated."""
+        """Return the ids of `prompt` and the number of truncated tokens."""
         parts = [self._ids(part, fields) for part in self._before]
         excess = sum(map(len, parts)) - self.room
         if excess <= 0:
@@ -69,13 +69,13 @@ class TaskEncoder:
         return [token for ids in parts for token in ids], excess
 
     def n_prefix(self, prompt: list[int]) -> int:
-        """Return how many of a prompt's tokens see each other: all of them, or none if attention is causal."""
+        """Return how many of a prompt's tokens attend to each other: all, or 0 with causal attention."""
         return len(prompt) if self.task.attention == "prefix" else 0
 
     def find_prefix(self, ids: Sequence[int]) -> int:
-        """Return how many of some ids see each other: those up to what stands before the target, where it first does.
+        """Return how many ids attend to each other: those up to the start of the target (see `find_target`).
 
-        All of them, if the target has not begun; none if attention is causal.
+        All ids, if the target has not begun; 0 with causal attention.
 
         >>> from cutaway.tasks.sources import open_task
         >>> from cutaway.tokenizer.fast import Tokenizer
@@ -86,7 +86,7 @@ class TaskEncoder:
         return 0 if self.task.attention == "causal" else self.find_target(ids)
 
     def find_target(self, ids: Sequence[int]) -> int:
-        """Return the index at which the target begins, after the first of what stands before it; len(ids) without one.
+        """Return the index at which the target begins: after the first mark that precedes targets, or len(ids) if none.
 
         >>> from cutaway.tasks.sources import open_task
         >>> from cutaway.tokenizer.fast import Tokenizer
@@ -96,13 +96,13 @@ class TaskEncoder:
         last = self._before[-1]
         ids = list(ids)
         marks = self._marks(last)
-        for end in range(len(ids) + 1):  # a mark at the very beginning is another part
+        for end in range(len(ids) + 1):  # a mark at index 0 belongs to another part
             if any(ids[end - len(mark) : end] == mark for mark in marks if len(mark) < end):
                 return end
         return len(ids)
 
     def parse_prompt(self, ids: Sequence[int]) -> dict[str, str] | None:
-        """Return the fields of a prompt with one text among them, the inverse of `prompt`; None if it is not one.
+        """Return the fields of a prompt with one text field, inverting `prompt`; None if `ids` are not a prompt.
 
         >>> from cutaway.tasks.sources import open_task
         >>> from cutaway.tokenizer.fast import Tokenizer
@@ -127,20 +127,20 @@ class TaskEncoder:
         return None
 
     def _marks(self, part: Part) -> list[list[int]]:
-        """Return the ids of a part before the target in all its forms: none for a field, which has any."""
+        """Return the possible ids of a part before the target; none for a field, whose text is arbitrary."""
         if isinstance(part, Control):
             return [[self._controls[part.named(value)]] for value in self.task.choices.get(part.choice, ("",))]
         return [] if isinstance(part, Field) else [self.codec.encode(part.text)]
 
     def encode(self, fields: Mapping[str, str]) -> Example:
-        """Return an example.
+        """Encode an example.
 
-        Raises UsageError as `prompt` does, if the target does not fit the context, and if there is nothing to learn.
+        Raises UsageError as `prompt` does, or if the target does not fit the context, or if there is nothing to learn.
         """
         return self.encode_and_count(fields)[0]
 
     def encode_and_count(self, fields: Mapping[str, str]) -> tuple[Example, int]:
-        """Return an example, and the number of tokens by which its prompt was truncated."""
+        """Encode an example; return it and the number of tokens truncated from its prompt."""
         prompt, cut = self.prompt_and_count(fields)
         completion = [token for part in self._after for token in self._ids(part, fields)]
         if not completion:
@@ -155,13 +155,13 @@ class TaskEncoder:
         return Example(ids, np.arange(len(ids)) >= first, self.n_prefix(prompt)), cut
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the target of generated ids, those up to the end of the text; ids without a token have no text."""
+        """Decode generated ids up to the end token; ids that the tokenizer does not know have no text."""
         [target] = [part for part in self._after if isinstance(part, Field) and part.name == self.task.target]
         text = decode_by(self.codec.stream(), ids)
         return text.removeprefix(" ") if target.after_space else text
 
     def encode_all(self, records: Iterable[TaskRecord]) -> ExampleSet:
-        """Encode records. Raises UsageError, which begins with the place of the record that cannot be encoded.
+        """Encode records. Raises UsageError, beginning with the place of the record, if one cannot be encoded.
 
         >>> from cutaway.tasks.sources import open_task
         >>> from cutaway.tokenizer.fast import Tokenizer
@@ -209,7 +209,7 @@ def _field(fields: Mapping[str, str], name: str) -> str:
 
 
 def find_control(name: str, codec: Codec) -> int | None:
-    """Return the id of a control token, None if there is none: `<|endoftext|>` is the tokenizer's own end.
+    """Return the id of a control token; None if there is none. `<|endoftext|>` is the tokenizer's own end token.
 
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> find_control("<|endoftext|>", Tokenizer.gpt2()), find_control("<|en|>", Tokenizer.gpt2())
@@ -232,7 +232,7 @@ def _control_id(name: str, codec: Codec, task: str) -> int:
 
 
 def _remedy(name: str, task: str) -> str:
-    """Return the ways to a tokenizer with that control token: the end of a text is a role, which no other can have."""
+    """Say how to get a tokenizer with a control token. `<|endoftext|>` is a role, which no other token can take."""
     if name == END_OF_TEXT:
         return "name its own end of text, eos_token in tokenizer_config.json"
     return (

@@ -1,4 +1,4 @@
-"""Generated examples: tasks that a small model learns in minutes, and whose answers are known to be right."""
+"""Generated examples: tasks that a small model learns in minutes, with answers that are correct by construction."""
 
 import numpy as np
 
@@ -56,12 +56,12 @@ def german_number(number: int) -> str:
 
 
 def _joined(number: int) -> str:
-    """Return a number as it stands before another word: "ein" for "eins"."""
+    """Return a number in the form used before another word: "ein" for "eins"."""
     return "ein" if number == 1 else german_number(number)
 
 
 def generate_records(task: str, n: int, seed: int) -> list[dict[str, str]]:
-    """Return n distinct records of a generated task. Raises UsageError for another task, or too many.
+    """Return n distinct records of a generated task. Raises UsageError for an unknown task or if n is too large.
 
     >>> generate_records("reverse", 2, seed=1)
     [{'source': 'f h j a b i j', 'target': 'j i b a j h f'}, {'source': 'd i e c i', 'target': 'i c e i d'}]

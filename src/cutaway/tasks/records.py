@@ -1,4 +1,4 @@
-"""Records of a task: JSON Lines, an object a line whose keys are the fields of its template."""
+"""Records of a task: JSON Lines, one object per line, whose keys are the fields of the task's template."""
 
 import hashlib
 import json
@@ -17,8 +17,7 @@ from cutaway.untrusted import quote, quote_path
 class TaskRecord:
     """The fields of an example; `place` is "FILE:LINE".
 
-    `references` are the targets that an output is measured against, the first of which is learned; none if the record
-    has no target.
+    `references` are the targets to score an output against; the first is learned. It is empty without a target.
     """
 
     place: str
@@ -31,7 +30,7 @@ class TaskRecord:
         return hashlib.sha256(json.dumps(sorted(self.fields.items())).encode()).digest()
 
     def choices(self, task: Task) -> tuple[str, ...]:
-        """Return the values of the choices of a task, in its order: of a translation, its languages.
+        """Return the values of the task's choices, in the task's order; for a translation the languages.
 
         >>> from cutaway.tasks.sources import open_task
         >>> fields = {"source": "Run!", "target": "Lauf!", "to": "de", "from": "en"}
@@ -42,9 +41,9 @@ class TaskRecord:
 
 
 def read_task_records(path: Path, task: Task) -> list[TaskRecord]:
-    """Read the records of a file; keys that are no fields are ignored. Raises UsageError naming the invalid line.
+    """Read the records of a file; unknown keys are ignored. Raises UsageError naming the invalid line.
 
-    The target may be a list of texts, one reference each.
+    The target may be a list of texts, which are the references.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.tasks.sources import open_task
@@ -59,7 +58,7 @@ def read_task_records(path: Path, task: Task) -> list[TaskRecord]:
 
 
 def read_record_bytes(path: Path) -> bytes:
-    """Read a file of records, without the byte order mark of Windows. Raises UsageError if it cannot be read.
+    """Read a file of records without its byte order mark, if any. Raises UsageError if it cannot be read.
 
     >>> read_record_bytes(Path("no such file"))
     Traceback (most recent call last):
@@ -72,7 +71,7 @@ def read_record_bytes(path: Path) -> bytes:
 
 
 def parse_task_records(data: bytes, place: str, task: Task) -> list[TaskRecord]:
-    """Parse records to write targets for: those of `read_task_records`, which need not have a target.
+    """Parse records like `read_task_records`, but without requiring a target: the model is to write it.
 
     >>> from cutaway.tasks.sources import open_task
     >>> parse_task_records(b'{"source": "a b"}', "standard input", open_task("reverse"))

@@ -1,13 +1,13 @@
-"""Sentences of a text: up to a mark that ends one and the space after it, or up to a blank line."""
+"""Sentences of a text. A sentence ends at a mark such as a full stop followed by white space, or at a blank line."""
 
 import re
 
-# A capital letter with a full stop is an initial; marks of Chinese and Japanese need no space after them.
+# A capital letter with a full stop is an initial. Chinese and Japanese marks need no space after them.
 _END = re.compile(r"(?<!\b[A-Z]\.)(?<=[.!?])[\"'”’)\]]*(?=\s)|[。！？][」』”’）]*|(?<=\S)(?=\s*\n\s*\n)")
 
 
 def first_sentences(text: str, n: int) -> str:
-    """Return a text up to the end of its n-th sentence, without white space around it; all of it if it has fewer.
+    """Return the first n sentences of a text, stripped of white space; the whole text if it has fewer.
 
     >>> first_sentences("It cost 3.5 pounds. J. Smith paid! Why? ", 2)
     'It cost 3.5 pounds. J. Smith paid!'

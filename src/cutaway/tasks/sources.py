@@ -1,4 +1,4 @@
-"""Finding a task by its name, or in a file."""
+"""Finds a task by name or in a file."""
 
 from difflib import get_close_matches
 from functools import cache
@@ -22,7 +22,7 @@ def builtin_tasks() -> dict[str, Task]:
 
 
 def open_task(source: str) -> Task:
-    """Return a task by its name, or from a TOML file. Raises UsageError for one that is unknown or invalid.
+    """Return a task by name or from a TOML file. Raises UsageError if it is unknown or invalid.
 
     >>> open_task("translaton")
     Traceback (most recent call last):
@@ -37,7 +37,7 @@ def open_task(source: str) -> Task:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}, or give a .toml file"
         raise UsageError(f"unknown task {quote(source)}; {hint}")
     try:
-        return Task.parse(path.read_text(encoding="utf-8-sig"))  # as some editors of Windows save it
+        return Task.parse(path.read_text(encoding="utf-8-sig"))  # some Windows editors write a byte order mark
     except OSError as error:
         raise UsageError(f"cannot read {quote_path(path)}: {error.strerror}") from None
     except UnicodeDecodeError as error:

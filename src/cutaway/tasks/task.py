@@ -1,4 +1,4 @@
-"""A task: a template, what of it is learned, how a model decodes it, how that is measured. It is a TOML file."""
+"""A task, stored as a TOML file: its template, which tokens are learned, and how outputs are decoded and scored."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +15,16 @@ CODECS = ("bpe",)
 METRICS = ("bleu", "exact", "rouge")
 FLOORS = ("copy", "nearest", "lead-1", "lead-2", "lead-3", "random")  # lead-k: the first k sentences of the source
 SIDES = ("left", "right")
-FROM = "from"  # the field with the language that a task translates from
+FROM = "from"  # the field with the source language
 TO = "to"
 
 
 @dataclass(frozen=True)
 class Truncation:
-    """The rule by which a prompt is made to fit: `field` loses tokens on that `side`, never the target.
+    """Rule for truncating a prompt: tokens are dropped from one `side` of `field`, never from the target.
 
-    `target_share` of the context is kept free for the target, however long it is: so the prompt does not depend on it.
+    A share `target_share` of the context is reserved for the target, whatever its length. So the prompt does not depend
+    on the target.
     """
 
     field: str
@@ -33,10 +34,11 @@ class Truncation:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Defaults of decoding: sampling with a temperature above 0, else beam search with the length penalty's `alpha`.
+    """Decoding settings: sampling if the temperature is above 0, else beam search with length penalty `alpha`.
 
-    One beam is greedy decoding. At most `max_new_factor` tokens for each of the prompt's, and `max_new_extra` more; of
-    what is written the first `sentences` are kept, 0: all. Raises UsageError for a value that is out of range.
+    One beam is greedy decoding. The length is at most `max_new_factor` tokens per token of the prompt plus
+    `max_new_extra`. The first `sentences` of an output are kept; 0 keeps all. Raises UsageError if a value is out of
+    range.
     """
 
     beams: int = 1
@@ -55,7 +57,7 @@ class Decoding:
         check_int("decoding.max_new_extra", self.max_new_extra, 1)
 
     def max_new_tokens(self, n_prompt: int) -> int:
-        """Return the most tokens to generate after a prompt of that many.
+        """Return the maximum number of tokens to generate after a prompt of `n_prompt` tokens.
 
         >>> Decoding(max_new_factor=1.5, max_new_extra=10).max_new_tokens(20)
         40
@@ -67,10 +69,10 @@ class Decoding:
 class Task:
     """A task. Raises UsageError if it is invalid.
 
-    `template` joins the fields of an example (`template.parse_template`); `target` is the field that a model is to
-    write, after everything before it in the template. Learned are the target and what follows it ("completion"), or
-    all tokens but the first ("all"). With `attention` "prefix" each token before the target sees all the others there;
-    with "causal" only those before it. `choices` are the values that a field inside a control token's name can have.
+    `template` joins the fields of an example (see `template.parse_template`). `target` is the field that the model
+    writes, given everything before it in the template. The loss covers the target and what follows it ("completion"),
+    or all tokens but the first ("all"). With `attention` "prefix" the tokens before the target attend to each other;
+    with "causal" only to earlier tokens. `choices` are the values that a field inside a control token's name can have.
     """
 
     name: str
@@ -85,7 +87,7 @@ class Task:
     decoding: Decoding = Decoding()
     metrics: tuple[str, ...] = ()
     floors: tuple[str, ...] = ()
-    toml: str = field(default="", compare=False, repr=False)  # the file that it was read from
+    toml: str = field(default="", compare=False, repr=False)  # text of the task's file
 
     def __post_init__(self) -> None:
         _check_choice("codec", self.codec, CODECS)
@@ -122,12 +124,12 @@ class Task:
 
     @property
     def translates(self) -> bool:
-        """True for a task that is given the languages `from` and `to`, and a source."""
+        """True if the task's inputs are the languages `from` and `to`, and a source."""
         return {FROM, TO} <= set(self.choices) and self.sources == ("source",)
 
     @property
     def languages(self) -> list[dict[str, str]]:
-        """The pairs of languages of a task that translates, as its fields: `from` and `to`.
+        """The language pairs of a translation task, as its fields `from` and `to`.
 
         >>> from cutaway.tasks.sources import open_task
         >>> open_task("translation").languages
@@ -137,7 +139,7 @@ class Task:
 
     @property
     def summarizes(self) -> bool:
-        """True for a task that is measured by ROUGE."""
+        """True if the task is scored with ROUGE."""
         return "rouge" in self.metrics
 
     @property
@@ -153,7 +155,7 @@ class Task:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The control tokens of the template, each once, in their order.
+        """The control tokens of the template, each once, in order.
 
         >>> from cutaway.tasks.sources import open_task
         >>> open_task("translation").controls
@@ -169,7 +171,7 @@ class Task:
     def parse(cls, toml: str) -> "Task":
         """Read a task from the text of its file.
 
-        Raises UsageError for an unknown key, with the nearest name, or with the names of all keys that are missing.
+        Raises UsageError for an unknown key, suggesting the nearest name, or for missing keys, naming all of them.
 
         >>> Task.parse('name = "a"\\ntemplat = "{source}"')
         Traceback (most recent call last):
@@ -183,11 +185,11 @@ class Task:
         return cls(**_arguments(cls, document, ""), toml=toml)
 
 
-Table = tuple[type, Mapping[str, object], str]  # its dataclass, its keys, and its name before each of them
+Table = tuple[type, Mapping[str, object], str]  # its dataclass, its keys, and the prefix of its keys in messages
 
 
 def _tables(cls: type, document: Mapping[str, object], place: str) -> Iterator[Table]:
-    """Yield a table of a TOML file and those inside it that are arguments of a dataclass."""
+    """Yield a table of a TOML file and the nested tables that are arguments of a dataclass."""
     yield cls, document, place
     for name, kind in get_type_hints(cls).items():
         inner = document.get(name)

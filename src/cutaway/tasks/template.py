@@ -1,10 +1,10 @@
-"""Templates: how the fields of an example are joined to one row of tokens.
+"""Templates: how the fields of an example are joined into one row of tokens.
 
     <|{from}|>{ source}<|{to}|>{ target}<|endoftext|>
 
-A name between `<|` and `|>` is a control token, and may hold a field that chooses among several. `{source}` is a field,
-`{ source}` a field after a space, as GPT-2's tokenizer joins a word with the space before it. The rest is text. Each
-part is encoded by itself, so no token ever spans two of them, and what stands in a field is always text.
+A name between `<|` and `|>` is a control token; a field in the name chooses among several tokens. `{source}` is a
+field. `{ source}` is a field after a space, since GPT-2's tokenizer joins a word with the space before it. The rest is
+text. Each part is encoded separately, so no token spans two parts, and the content of a field is always text.
 """
 
 import re
@@ -21,13 +21,13 @@ _CHOICE = re.compile(r"\{([a-z_]+)\}")
 
 @dataclass(frozen=True)
 class Control:
-    """A control token by its name, such as `<|en|>`; `choice` is the field that stands in for `{}` in it, if any."""
+    """A control token by name, such as `<|en|>`; `choice` is the field that replaces `{}` in the name, if any."""
 
     name: str
     choice: str = ""
 
     def named(self, value: str) -> str:
-        """Return the name with that value of the choice.
+        """Return the name with a value of the choice.
 
         >>> Control("<|{}|>", "to").named("de")
         '<|de|>'
@@ -37,7 +37,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Field:
-    """The text of a field; with `after_space` a space comes before it, which is not part of the field."""
+    """The text of a field; with `after_space` it follows a space that is not part of the field."""
 
     name: str
     after_space: bool = False

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 
 
 class WordFinder:
-    """Splits texts before and after each of some tokens, preferring the longest where several begin at one place.
+    """Splits texts before and after given tokens; if several begin at one place, the longest is taken.
 
-    In time that hardly depends on how many tokens there are. Among the sorted tokens all that begin at a place of the
-    text are prefixes of the last one that is not greater than the text from there on: of itself, its longest prefix
-    that is a token too, that one's, and so on. `_shorter` links these.
+    The time hardly depends on the number of tokens. Take the last of the sorted tokens that is not greater than the
+    rest of the text. Every token that begins the rest is on the chain from that token to its longest prefix that is
+    also a token, to the longest such prefix of that one, and so on. `_shorter` links these.
 
     >>> finder = WordFinder({"<|user|>": 300, "<|": 301})
     >>> list(finder.split("a<|user|><|b"))

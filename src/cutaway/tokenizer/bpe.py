@@ -1,11 +1,11 @@
 """Byte-level BPE, step by step: GPT-2's tokenizer written to be read; the fast one is tested against it.
 
 Text is split into pre-tokens (OpenAI's pattern), a pre-token becomes UTF-8 bytes, and each byte a printable symbol. The
-symbols are merged pair by pair, the pair that was learnt first before others, until no learnt pair is left: the parts
-are the tokens. Only the standard library is used.
+symbols are merged pair by pair, in the order in which the pairs were learnt, until no learnt pair is left. The parts
+are then the tokens. Only the standard library is used.
 
 Letters and numbers depend on the version of Unicode: Python 3.11 has version 14, `tokenizers` 0.23 has 16. Characters
-known to both are of the same kind in both. One that was assigned later counts as "other" here and may be split
+known to both have the same kind in both. A character that was assigned later counts as "other" here and may be split
 differently; the fast tokenizer is authoritative.
 
 Source: `src/encoder.py` of openai/gpt-2.

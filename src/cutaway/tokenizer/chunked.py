@@ -1,25 +1,25 @@
 """Encoding of texts of any length in linear time and bounded memory.
 
 `tokenizers` takes some 300 bytes of memory a token, and O(n log n) time for a pre-token of n bytes (a million spaces,
-say). So a long text is encoded window by window: a window's tokens are the whole text's up to a cut, where the next
-window begins, and the cut must not change a token.
+say). So a long text is encoded window by window: up to a cut, where the next window begins, a window's tokens are those
+of the whole text. The cut must not change a token.
 
-*Before a pre-token* it does not. OpenAI's pattern reads from left to right, looks back at nothing and forgets a
-pre-token once it is matched; no merge crosses from one pre-token to the next. It does look ahead: a pre-token is final
-once the window shows where it ends, one character more (`\\s+(?!\\S)`), and three characters from its start (`'re`).
-So everything before the last pre-token that begins at least three characters before the window's end is final.
+*Before a pre-token*, it does not. OpenAI's pattern reads from left to right, has no lookbehind and forgets a pre-token
+once it is matched; no merge crosses from one pre-token to the next. It does look ahead: a pre-token is final once the
+window shows where it ends, one character more (`\\s+(?!\\S)`), and three characters from its start (`'re`). So
+everything before the last pre-token that begins at least three characters before the window's end is final.
 
-*Within a pre-token* of more than half a window the cut is between two tokens. Let the bytes left of it have, merged
-alone, the tokens ..., s, and those right of it t, .... Merging picks the pair of lowest rank, leftmost, anywhere in the
+*Within a pre-token* of more than half a window, the cut is between two tokens. Let the bytes left of it, merged alone,
+give the tokens ..., s, and those right of it t, .... Merging picks the pair of lowest rank, leftmost, anywhere in the
 pre-token. As long as no merge crosses the cut, or a border between tokens that came out separate, the bytes of each
-token go through the merges that they go through alone, in the same order. So a first merge across the cut, if there is
-one, joins the end of what s has become so far with the beginning of what t has become so far, and merging just the
-bytes of s and t comes to the same point. Hence, if these give the two tokens s and t, no merge crosses in the whole
-pre-token. Nothing is assumed about the vocabulary.
+token go through the same merges in the same order as they do alone. So the first merge across the cut, if there is one,
+joins the end of what s is so far with the beginning of what t is so far, and merging just the bytes of s and t comes to
+the same point. Hence, if these give the two tokens s and t, no merge crosses in the whole pre-token. Nothing is assumed
+about the vocabulary.
 
-That is one small check a cut. It fails rarely; then the tokens before are tried, and in the end the text is encoded in
-one go. The rest of the pre-token is split as one when it stands alone, because at least a dozen of its characters, all
-of one kind, follow the cut, so that it cannot be taken for a contraction.
+So each cut takes one small check. It rarely fails; then earlier cuts are tried, and in the end the text is encoded in
+one go. The rest of the pre-token, alone, is again a single pre-token: at least a dozen of its characters, all of one
+kind, follow the cut, so that it cannot be taken for a contraction.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # not needed for a first token
 
 WINDOW = 1 << 13  # characters
 _UNSETTLED = 3  # characters at the end of a window
-_MARGIN = 16  # characters to the right of a cut within a pre-token: the last tokens of a part seldom are the whole's
-_TRIES = 8  # cuts within a pre-token before windows are given up; the first is nearly always sound
+_MARGIN = 16  # characters right of a cut within a pre-token: the last tokens of a part often differ from the whole's
+_TRIES = 8  # cuts tried within a pre-token before windows are given up; the first nearly always works
 
 
 def encode(fast: "Tokenizer", text: str) -> list[int]:
@@ -62,7 +62,7 @@ def encode(fast: "Tokenizer", text: str) -> list[int]:
 
 
 def _cuts(window: "Encoding") -> Iterator[tuple[int, int, bool]]:
-    """Yield possible cuts of a window: the tokens and the characters before the cut, and if it is within a pre-token.
+    """Yield possible cuts of a window: tokens and characters before the cut, and if it is within a pre-token.
 
     A cut before a pre-token is best: no token crosses it, and the pattern does not look back. But the last three
     characters of the window may belong to other pre-tokens once more text follows (`'re` is the longest lookahead).
@@ -84,8 +84,8 @@ def _cuts(window: "Encoding") -> Iterator[tuple[int, int, bool]]:
 def _stay_apart(fast: "Tokenizer", left: int, right: int) -> bool:
     """Return True if two tokens stay two when their bytes are merged together.
 
-    Then no merge crosses them in the whole pre-token: the first that did would join their ends, which are made by the
-    same merges in the same order in both.
+    Then no merge crosses the border in the whole pre-token: the first such merge would join their ends, which are made
+    by the same merges in the same order in both.
     """
     symbols = f"{fast.id_to_token(left)}{fast.id_to_token(right)}"
     return [token.id for token in fast.model.tokenize(symbols)] == [left, right]

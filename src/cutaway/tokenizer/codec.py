@@ -1,6 +1,6 @@
 """The protocols of codecs: token ids with names, and text to token ids and back.
 
-Sampling and checkpoints need a `TokenCodec` only, whatever its ids stand for; text, a `Codec`.
+Sampling and checkpoints only need a `TokenCodec`, whatever its ids stand for. Text needs a `Codec`.
 """
 
 from collections.abc import Iterable
@@ -9,20 +9,20 @@ from typing import Protocol, runtime_checkable
 
 
 class TextDecoder(Protocol):
-    """Decodes tokens one by one; the parts that it returns, joined, are the text of all."""
+    """Decodes tokens one by one; the returned parts, joined, are the text of all tokens."""
 
     def push(self, index: int) -> str:
-        """Return the text that this token completes, perhaps none; an id without a token has no text."""
+        """Return the text that this token completes, if any; an id without a token has no text."""
 
     def finish(self) -> str:
-        """Return what is left when no more tokens come."""
+        """Return the rest of the text, at the end of the tokens."""
 
 
 class TokenCodec(Protocol):
     """Token ids of anything, text or music.
 
-    Its ids and those of a model are two sets. A model may have ids that stand for no token (its vocabulary is padded,
-    or has gaps) and generate them: they have no text. A codec may have tokens that a model has no row for.
+    Its ids may differ from a model's. A model may have ids that stand for no token (its vocabulary is padded, or has
+    gaps) and generate them: they have no text. A codec may have tokens outside the model's vocabulary.
     """
 
     @property
@@ -38,10 +38,10 @@ class TokenCodec(Protocol):
         """The token that ends a text or a piece, if there is one."""
 
     def label(self, index: int) -> str:
-        """Return a token on one line and with white space made visible, "#id" for an unknown id."""
+        """Return a token on one line with white space made visible, "#id" for an unknown id."""
 
     def write(self, directory: Path) -> None:
-        """Write the files from which the codec is read back. Raises OSError if that fails."""
+        """Write the files that the codec can be read from. Raises OSError if that fails."""
 
 
 @runtime_checkable
@@ -58,4 +58,4 @@ class Codec(TokenCodec, Protocol):
         """Return a decoder for tokens that come one by one."""
 
     def token_bytes(self, index: int) -> bytes | None:
-        """Return the bytes that a token stands for; None where it stands for none, and for an id without a token."""
+        """Return the bytes that a token stands for; None if it stands for none, and for an id without a token."""

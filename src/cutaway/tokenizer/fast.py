@@ -1,9 +1,9 @@
 """Byte-level BPE by the `tokenizers` library: text to GPT-2 token ids and back. `bpe.py` is the same to be read.
 
-Tokens stand for bytes, not characters, so a stream of them is decoded without ever showing half a character. Names of
-control tokens never enter `tokenizers`; where they are asked for, the text is cut at them first, so that text from
-outside can never end a document. Nothing here starts a thread, and TOKENIZERS_PARALLELISM is not touched, so that a
-process may be forked afterwards.
+Tokens stand for bytes, not characters, so decoding a stream holds back incomplete characters. Names of control tokens
+never enter `tokenizers`; with `allow_special`, the text is cut at them first. So untrusted text can never end a
+document. Nothing here starts a thread, and TOKENIZERS_PARALLELISM is not touched, so the process may be forked
+afterwards.
 """
 
 import codecs
@@ -61,8 +61,8 @@ class Tokenizer:
     def from_files(cls, directory: str | Path, tokenizer_class: str | None = None) -> "Tokenizer":
         """Read byte-level BPE from a checkpoint directory: `tokenizer.json`, or else `vocab.json` and `merges.txt`.
 
-        `tokenizer_class` is the kind that `config.json` names, if any. Raises CheckpointError where the files are
-        missing, malformed or not GPT-2's byte-level BPE; `reading.read_tokenizer` reads those of other kinds too.
+        `tokenizer_class` is the kind that `config.json` names, if any. Raises CheckpointError if the files are missing,
+        malformed or not GPT-2's byte-level BPE; `reading.read_tokenizer` reads other kinds too.
 
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as directory:
@@ -80,7 +80,7 @@ class Tokenizer:
 
     @classmethod
     def from_known_files(cls, path: Path) -> "Tokenizer":
-        """Read the same without asking for the kind of the files.
+        """Read the tokenizer without checking the kind of the files first.
 
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as directory:
@@ -123,7 +123,7 @@ class Tokenizer:
         from cutaway.tokenizer.files import TokenizerFiles
 
         if self._files is None:
-            self._files = TokenizerFiles.of(self.vocabulary)  # kept: every checkpoint of a run has them
+            self._files = TokenizerFiles.of(self.vocabulary)  # kept, because every checkpoint of a run has them
         self._files.write(directory)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
@@ -196,7 +196,7 @@ class Tokenizer:
         return data
 
     def label(self, index: int) -> str:
-        """Return a token on one line and with white space made visible, "#id" for an unknown id.
+        """Return a token on one line with white space made visible, "#id" for an unknown id.
 
         >>> [Tokenizer.gpt2().label(index) for index in (9379, 198, 447, 50257)]
         ['␣robot', '\\\\n', '\\\\xe2\\\\x80', '#50257']
@@ -264,7 +264,7 @@ class Tokenizer:
 
 
 class _Gpt2Tokenizer(Tokenizer):
-    """GPT-2's own tokenizer, whose vocabulary is only parsed if more is asked of it than a few short texts."""
+    """GPT-2's own tokenizer, which parses its vocabulary only if it has to encode more than a few short texts."""
 
     def __init__(self, files: "TokenizerFiles | None" = None) -> None:
         self._short = ShortTexts()
@@ -299,7 +299,7 @@ def _gpt2() -> Tokenizer:
 
 
 class TextStream:
-    """Decodes tokens one by one; the parts that it returns, joined, are `Tokenizer.decode` of all of them.
+    """Decodes tokens one by one; the returned parts, joined, are `Tokenizer.decode` of all tokens.
 
     >>> stream = Tokenizer.gpt2().stream()
     >>> [stream.push(index) for index in Tokenizer.gpt2().encode("🌍")]
@@ -311,7 +311,7 @@ class TextStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, index: int) -> str:
-        """Return the characters that this token completes, perhaps none; an id without a token has no text."""
+        """Return the characters that this token completes, if any; an id without a token has no text."""
         return self._decoder.decode(self._tokenizer.token_bytes(index) or b"")
 
     def finish(self) -> str:

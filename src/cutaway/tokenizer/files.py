@@ -1,9 +1,9 @@
 """Reading and writing the tokenizer files of GPT-2 checkpoints.
 
-Read are `tokenizer.json`, or else OpenAI's pair, `vocab.json` and `merges.txt`, with `tokenizer_config.json` and its
-predecessors beside them. A tokenizer that was read from files is written as these files, byte for byte; another one as
-the pair with `tokenizer_config.json`. A file that is malformed, or describes anything but GPT-2's byte-level BPE, is a
-CheckpointError of one line, so that no text gets the ids of other tokens.
+A tokenizer is read from `tokenizer.json`, or else from OpenAI's pair, `vocab.json` and `merges.txt`, with
+`tokenizer_config.json` and its predecessors. A tokenizer that was read from files is written as the same files, byte
+for byte; any other is written as the pair with `tokenizer_config.json`. A file that is malformed, or describes anything
+but GPT-2's byte-level BPE, raises a CheckpointError of one line, so that no text gets the ids of other tokens.
 """
 
 import json
@@ -50,7 +50,7 @@ _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The tokenizer files of a directory as they are, of whatever kind: their contents by name.
+    """The tokenizer files of a directory, of any kind, unparsed: their contents by name.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -64,7 +64,7 @@ class TokenizerFiles:
 
     @classmethod
     def read(cls, directory: Path) -> "TokenizerFiles":
-        """Read the files that there are. Raises CheckpointError if one cannot be read."""
+        """Read the files that exist. Raises CheckpointError if one cannot be read."""
         paths = [directory / name for name in FILES]
         return cls({path.name: read_bytes(path, MAX_BYTES) for path in paths if path.is_file()})
 
@@ -76,7 +76,7 @@ class TokenizerFiles:
         >>> json.loads(TokenizerFiles.of(gpt2_vocabulary()).contents["vocab.json"])["Ġrobot"]
         9379
         """
-        # All tokens: transformers would number those that are missing here anew where a higher id is taken.
+        # All tokens: transformers would renumber tokens that are missing here if a higher id is taken.
         tokens = sorted({**vocabulary.ids, **vocabulary.control, **vocabulary.added}.items(), key=itemgetter(1))
         merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
         settings = json.dumps(_settings(vocabulary), indent=2)
@@ -96,9 +96,9 @@ class TokenizerFiles:
 
 
 def holds_gpt2(directory: Path) -> bool:
-    """Return True if the tokenizer files of a checkpoint directory are OpenAI's, so that nothing need be parsed.
+    """Return True if the tokenizer files of a checkpoint directory are OpenAI's, and need not be parsed.
 
-    False says nothing: `read_vocabulary` may find the same vocabulary, spelled in another way.
+    False proves nothing: `read_vocabulary` may find the same vocabulary, written in another way.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -121,13 +121,13 @@ def holds_gpt2(directory: Path) -> bool:
 
 
 def read_settings(directory: Path) -> Json:
-    """Read `tokenizer_config.json` over the older `special_tokens_map.json`; empty where there is neither.
+    """Read `tokenizer_config.json` over the older `special_tokens_map.json`; empty if there is neither.
 
     >>> read_settings(Path("no such directory"))
     {}
     """
     settings: dict[str, object] = {}
-    for path in (directory / "special_tokens_map.json", directory / "tokenizer_config.json"):  # the newer one prevails
+    for path in (directory / "special_tokens_map.json", directory / "tokenizer_config.json"):  # the newer one wins
         settings |= read_json(path) if path.is_file() else {}
     return settings
 
@@ -200,7 +200,7 @@ def _read_pair(directory: Path, settings: Json) -> Vocabulary:
 def added_beside(directory: Path, settings: Json) -> list[AddedToken]:
     """Read the tokens added to a vocabulary: from `tokenizer_config.json`, or the older `added_tokens.json`.
 
-    The older file says no more than their ids: control tokens are those that the settings give a role.
+    The older file holds only their ids: control tokens are then those that have a role in the settings.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -228,7 +228,7 @@ def added_in_settings(directory: Path, settings: Json) -> list[AddedToken]:
 
 
 def control_names(settings: Json) -> set[str]:
-    """Return the tokens that have a role, "<|endoftext|>" among them: nothing else is a control token.
+    """Return the control tokens: those that have a role in the settings, and "<|endoftext|>".
 
     >>> sorted(control_names({"pad_token": "[PAD]"}))
     ['<|endoftext|>', '[PAD]']
@@ -270,7 +270,7 @@ _FOREIGN = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", 
 
 
 def difference_from_gpt2(data: Json, model: Json) -> str | None:
-    """Say what sets a `tokenizer.json` apart from byte-level BPE with GPT-2's pattern; None if nothing does.
+    """Say how a `tokenizer.json` differs from byte-level BPE with GPT-2's pattern; None if it does not.
 
     >>> difference_from_gpt2({}, {"type": "Unigram"})
     "is a 'Unigram' tokenizer; GPT-2's is byte-level BPE"

@@ -1,8 +1,8 @@
-"""GPT-2's own vocabulary, parsed no further than a short text needs, and recognised among a checkpoint's files.
+"""GPT-2's own vocabulary: parsed only as far as a short text needs, and recognised by its files in a checkpoint.
 
-`vocab.bpe` holds one merge a line, and merge n makes token 256 + n. A dictionary of its lines is ready in some
-milliseconds and is all that encoding a prompt and decoding its continuation takes; the tables of the `tokenizers`
-library, ten times as expensive, wait for the first long text.
+`vocab.bpe` holds one merge a line, and merge n makes token 256 + n. A dictionary of its lines is ready in a few
+milliseconds, and is enough to encode a prompt and decode its continuation. The tables of the `tokenizers` library take
+ten times as long, and are only built for the first long text.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ class ShortTexts:
         self._left = MAX_CHARACTERS
 
     def takes(self, text: str) -> bool:
-        """Return True if this text is for here, which counts it."""
+        """Return True if this text is to be encoded here; count its characters."""
         self._left -= len(text)
         return self._left >= 0 and text.isascii()
 

@@ -1,6 +1,6 @@
-"""Joining tokens of other kinds than GPT-2's to text, one by one: parts, once returned, are never taken back.
+"""Streaming decoders of tokenizers other than GPT-2's: text, once returned, is never taken back.
 
-What a token adds to a text may depend on its neighbours. A part is held back as long as a later token could change it.
+The text of a token may depend on its neighbours. It is held back as long as a later token could change it.
 """
 
 import re
@@ -47,7 +47,7 @@ def clean_up(text: str) -> str:
 
 
 class Cleaner:
-    """Cleans text that comes in parts; the parts that it returns, joined, are `clean_up` of all.
+    """Cleans text that comes in parts; the returned parts, joined, are `clean_up` of the whole text.
 
     >>> cleaner = Cleaner()
     >>> [cleaner.push(part) for part in ("robots", " do", " n", "'t", " obey", " .")], cleaner.finish()
@@ -58,7 +58,7 @@ class Cleaner:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """Return what can be cleaned now."""
+        """Return the text that can be cleaned now."""
         self._held += text
         unfinished = _UNFINISHED.search(self._held)
         place = unfinished.start() if unfinished else len(self._held)
@@ -76,7 +76,7 @@ class Cleaner:
 
 
 class CleanedStream:
-    """Cleans what another decoder returns.
+    """Cleans the text of another decoder.
 
     >>> words = {0: "Yes", 1: "."}
     >>> stream = CleanedStream(WordPieceStream(words.get, prefix="##", cleanup=False))
@@ -89,7 +89,7 @@ class CleanedStream:
         self._cleaner = Cleaner()
 
     def push(self, index: int) -> str:
-        """Return the text that this token completes, perhaps none."""
+        """Return the text that this token completes, if any."""
         return self._cleaner.push(self._decoder.push(index))
 
     def finish(self) -> str:
@@ -98,10 +98,10 @@ class CleanedStream:
 
 
 class WordPieceStream:
-    """Joins BERT's tokens: with a space before each, but for those that begin with `prefix`, which go on with a word.
+    """Joins BERT's tokens with a space before each, except those that begin with `prefix`, which continue a word.
 
-    There is none between Chinese characters and their punctuation either, which are a token each: transformers has one
-    there. `token` gives the token of an id. With `cleanup` tokens of punctuation follow without a space.
+    Chinese characters and their punctuation, which are a token each, are joined without a space; transformers puts one
+    there. `token` returns the token of an id. With `cleanup`, punctuation follows without a space.
 
     >>> tokens = {0: "obey", 1: "##ing", 2: "机", 3: "器"}
     >>> stream = WordPieceStream(tokens.get, prefix="##", cleanup=True)
@@ -127,7 +127,7 @@ class WordPieceStream:
         return clean_up(text) if self._cleanup else text
 
     def finish(self) -> str:
-        """Return nothing: no token waits for another. The next text begins."""
+        """Return nothing, because no text is held back, and reset the stream."""
         self._last = ""
         self._begun = False
         return ""
@@ -141,9 +141,9 @@ class WordPieceStream:
 
 
 class WindowStream:
-    """Decodes tokens by decoding them with the few before them, for decoders that are not simpler than that.
+    """Decodes each token together with the few before it, for decoders that cannot decode it alone.
 
-    Characters that are not whole yet are held back, and bytes until another token follows them.
+    Incomplete characters are held back, and bytes until another token follows them.
 
     >>> tokens = {0: "▁a", 1: "▁robot"}
     >>> stream = WindowStream(tokens.get, lambda ids: "".join(map(tokens.__getitem__, ids)).replace("▁", " "))
@@ -155,10 +155,10 @@ class WindowStream:
         self._token = token
         self._decode = decode
         self._ids: list[int] = []
-        self._shown = ""  # of their text
+        self._shown = ""  # text of them that was returned
 
     def push(self, index: int) -> str:
-        """Return the text that this token completes, perhaps none; an id without a token has no text."""
+        """Return the text that this token completes, if any; an id without a token has no text."""
         token = self._token(index)
         if token is None:
             return ""
@@ -172,7 +172,7 @@ class WindowStream:
         return new
 
     def finish(self) -> str:
-        """Return what was held back, and begin anew."""
+        """Return the text that was held back, and reset the stream."""
         rest = self._decode(self._ids)[len(self._shown) :]
         self._ids = []
         self._shown = ""

@@ -19,17 +19,17 @@ _GPT2 = (
     "TokenizersBackend",
 )
 _BERT = ("BertTokenizer", "BertTokenizerFast")
-# Vocabularies that no reader is here for.
+# Vocabularies of kinds that cannot be read.
 _SENTENCE_PIECE = ("spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model")
 _READ = "what is read: any tokenizer.json, vocab.json with merges.txt, and BERT's vocab.txt"
 
 
 def find_kind(directory: Path, tokenizer_class: str | None = None) -> Kind:
-    """Return the kind of the tokenizer files of a directory. Raises CheckpointError for one that is not read.
+    """Return the kind of the tokenizer files of a directory. Raises CheckpointError for an unsupported kind.
 
-    `tokenizer_class` is the one that `config.json` names, if any; that of `tokenizer_config.json` prevails. BERT's
-    classes say by settings what they do with a text, whatever their `tokenizer.json` says, as in transformers; else
-    a `tokenizer.json` says by itself what it is.
+    `tokenizer_class` is the one that `config.json` names, if any; that of `tokenizer_config.json` takes precedence.
+    BERT's classes process a text by their settings, whatever their `tokenizer.json` says, as in transformers. Otherwise
+    `tokenizer.json` decides.
 
     >>> find_kind(Path("nowhere"), "XLNetTokenizer")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -37,7 +37,7 @@ def find_kind(directory: Path, tokenizer_class: str | None = None) -> Kind:
     """
     settings = read_settings(directory)
     own = settings.get("tokenizer_class") or tokenizer_class
-    prefixed = bool(settings.get("add_prefix_space"))  # which GPT-2's tokenizer here has not
+    prefixed = bool(settings.get("add_prefix_space"))  # which our GPT-2 tokenizer lacks
     whole = directory / "tokenizer.json"
     if own in _BERT and (whole.is_file() or (directory / "vocab.txt").is_file()):
         return "bert"

@@ -1,8 +1,8 @@
 """Tokenizers of other kinds than GPT-2's, by the `tokenizers` library: WordPiece, Unigram, WordLevel, and other BPEs.
 
-Whatever a `tokenizer.json` describes is read, and BERT's `vocab.txt`. Ids are those of transformers. Nothing is added
-around a text ([CLS], [SEP], ...), as in transformers' text generation; names of control tokens in it are plain text
-unless they are asked for, and then no part of a text gets the id of a control token.
+Any `tokenizer.json` is read, and BERT's `vocab.txt`. Ids are those of transformers. No tokens are added around a text
+([CLS], [SEP], ...), as in transformers' text generation. Without `allow_special`, names of control tokens in a text are
+plain text, and no part of a text gets the id of a control token.
 """
 
 import json
@@ -35,7 +35,7 @@ Description = Mapping[str, Any]  # what a tokenizer.json holds
 
 @dataclass(frozen=True)
 class Word:
-    """A part of a text that is looked up by itself, and the tokens that it becomes."""
+    """A part of a text that is encoded by itself, and its tokens."""
 
     text: str
     tokens: tuple[str, ...]
@@ -44,7 +44,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Roles:
-    """Control tokens by text, and the two that begin and end a text, if there are such."""
+    """Control tokens by text, and those that begin and end a text, if there are any."""
 
     control: Mapping[str, int]
     bos: int | None = None
@@ -54,8 +54,8 @@ class Roles:
 class LibraryTokenizer:
     """The `Codec` of a `tokenizer.json`.
 
-    With `clean_up` decoding removes the spaces before punctuation, as `clean_up_tokenization_spaces` of transformers.
-    Raises CheckpointError if the library cannot read the description; `place` is where it comes from.
+    With `clean_up`, decoding removes the spaces before punctuation, as transformers' `clean_up_tokenization_spaces`
+    does. Raises CheckpointError if the library cannot read the description; `place` says where it comes from.
 
     >>> words = {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "robot": 2}, "unk_token": "[UNK]"}
     >>> codec = LibraryTokenizer({"model": words, "pre_tokenizer": {"type": "Whitespace"}}, Roles({}))
@@ -86,7 +86,8 @@ class LibraryTokenizer:
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the token ids of a text; names of control tokens in it are tokens only with `allow_special`.
 
-        A lone surrogate, which UTF-8 cannot hold, is replaced by U+FFFD. Raises UsageError if the library cannot.
+        A lone surrogate, which UTF-8 cannot hold, is replaced by U+FFFD. Raises UsageError if the library cannot encode
+        the text.
         """
         ids: list[int] = self._encoding(text, allow_special).ids
         return ids
@@ -123,7 +124,7 @@ class LibraryTokenizer:
         return CleanedStream(stream) if self._clean_up else stream
 
     def token_bytes(self, index: int) -> bytes | None:
-        """Return the bytes of a token, without the mark that it goes on with a word; None for an unknown id."""
+        """Return the bytes of a token, without the mark of a token that continues a word; None for an unknown id."""
         index = check_int("a token id", index, 0)
         token = self._token(index)
         if token is None:
@@ -139,9 +140,9 @@ class LibraryTokenizer:
         return token.encode()
 
     def label(self, index: int) -> str:
-        """Return a token on one line and with white space made visible, "#id" for an unknown id.
+        """Return a token on one line with white space made visible, "#id" for an unknown id.
 
-        A piece of BERT's that goes on with a word keeps its mark, "##ing".
+        A token of BERT that continues a word keeps its mark, "##ing".
         """
         data = self.token_bytes(index)
         if data is None:
@@ -192,14 +193,14 @@ class LibraryTokenizer:
 
     @cached_property
     def _plain(self) -> "Library":
-        """The same, to which names of control tokens are text."""
+        """The same tokenizer, for which names of control tokens are text."""
         library = self._load(self.description)
         library.encode_special_tokens = True
         return library
 
     @cached_property
     def _guarded(self) -> "Library":
-        """The same again for models that find a name of a control token in a text by themselves, as Unigram does."""
+        """The same for models that find names of control tokens in a text by themselves, as Unigram does."""
         model = dict(self.description["model"])
         forbidden = self._forbidden
         if isinstance(model["vocab"], list):
@@ -213,7 +214,7 @@ class LibraryTokenizer:
 
     @cached_property
     def _forbidden(self) -> frozenset[int]:
-        """Ids of the control tokens that no text becomes; anything unknown becomes the unknown token."""
+        """Ids of the control tokens that no text may get: all but the unknown token, which stands for unknown text."""
         model = self.description["model"]
         unknown = model.get("unk_token")
         return frozenset(
@@ -242,12 +243,12 @@ class LibraryTokenizer:
 
     @cached_property
     def _marks(self) -> list[tuple[str, str]]:
-        """List the marks in tokens, and the text that decoding has in place of each."""
+        """List the marks in tokens, and the text that decoding puts in place of each."""
         return list(_marks(self.description.get("decoder")))
 
 
 def _without_extras(description: Description) -> dict[str, Any]:
-    """Drop what a tokenizer.json may ask for besides ids: cutting, filling up, tokens around a text, and chance."""
+    """Drop what a tokenizer.json may ask for besides ids: truncation, padding, tokens around a text, and dropout."""
     model = description.get("model")
     if isinstance(model, dict) and model.get("dropout") is not None:
         description = {**description, "model": {**model, "dropout": None}}
@@ -255,7 +256,7 @@ def _without_extras(description: Description) -> dict[str, Any]:
 
 
 def _check_merges(model: Any, place: Path) -> None:
-    """Raise CheckpointError for merges that the library would end the process on, instead of refusing them."""
+    """Raise CheckpointError for merges on which the library would end the process instead of raising an error."""
     if not isinstance(model, dict):
         raise_checkpoint_error(place, f"model must be a JSON object, not {quote(model)}")
     prefix = model.get("continuing_subword_prefix")
@@ -270,7 +271,7 @@ def _check_merges(model: Any, place: Path) -> None:
 
 
 def _components(decoder: Any) -> Iterator[Description]:
-    """Yield a decoder, or those of a sequence."""
+    """Yield a decoder, or the decoders of a sequence."""
     if isinstance(decoder, dict) and decoder.get("type") == "Sequence":
         for each in decoder.get("decoders", ()):
             yield from _components(each)
@@ -296,7 +297,7 @@ def _marks(decoder: Any) -> Iterator[tuple[str, str]]:
 
 
 def _hidden(index: int) -> str:
-    """Return what stands for a token in a vocabulary in which no text may find it: characters that no text has."""
+    """Return a name for a token that no text may match: it is made of characters that no text contains."""
     return f"\ufdd0\ufdd1\ufdd2{index}\ufdd3\ufdd4\ufdd5"
 
 
@@ -313,7 +314,7 @@ def _words(text: str, pieces: Iterable[Piece]) -> Iterator[Word]:
 
 @contextmanager
 def _one_line(kind: type[CheckpointError | UsageError], what: str) -> Iterator[None]:
-    """Turn an error of the library into one of one line. Its panics are not Exceptions."""
+    """Turn an error of the library into a one-line error. Its panics are not Exceptions."""
     try:
         yield
     except BaseException as error:

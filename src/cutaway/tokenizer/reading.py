@@ -22,7 +22,7 @@ _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
 
 FileTokenizer = Tokenizer | LibraryTokenizer
 
-# The control tokens of BERT where no file names others, by their roles.
+# The control tokens of BERT by role, if no file names others.
 _BERT_ROLES = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
@@ -35,8 +35,8 @@ _BERT_ROLES = {
 def read_tokenizer(directory: str | Path, tokenizer_class: str | None = None) -> FileTokenizer:
     """Read the tokenizer of a checkpoint directory.
 
-    `tokenizer_class` is the one that `config.json` names, if any. Raises CheckpointError where the files are missing,
-    malformed or of a kind that is not read.
+    `tokenizer_class` is the one that `config.json` names, if any. Raises CheckpointError if the files are missing,
+    malformed or of an unsupported kind.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -70,14 +70,14 @@ def _pair(directory: Path) -> dict[str, Any]:
 
 
 def _with_prefix_space(pre_tokenizer: object, settings: Json) -> object:
-    """Put the `add_prefix_space` of the settings in place of that of a tokenizer.json, as GPT-2's class does."""
+    """Override `add_prefix_space` of a tokenizer.json by that of the settings, as transformers' GPT-2 class does."""
     if not isinstance(pre_tokenizer, dict) or pre_tokenizer.get("type") != "ByteLevel":
         return pre_tokenizer
     return {**pre_tokenizer, "add_prefix_space": bool(settings.get("add_prefix_space"))}
 
 
 def _bert(directory: Path, settings: Json) -> dict[str, Any]:
-    """Describe BERT's tokenizer as a tokenizer.json would: as transformers' BertTokenizer makes it of its settings."""
+    """Describe BERT's tokenizer as a tokenizer.json would, as transformers' BertTokenizer builds it from settings."""
     source = directory / ("tokenizer.json" if (directory / "tokenizer.json").is_file() else "vocab.txt")
     added: object = []
     if source.suffix == ".json":
@@ -120,7 +120,7 @@ def _setting(directory: Path, settings: Json, name: str, default: bool | None) -
 
 
 def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> LibraryTokenizer:
-    """Add the tokens that the settings name, and check that the library gives all of them the ids that are written."""
+    """Add the tokens that the settings name, and check that the library gives each of them the id in the files."""
     place = next(filter(Path.is_file, (directory / name for name in _VOCABULARIES)))
     named = control_names(settings)
     if to_object(place, "model", description.get("model")).get("type") == "WordPiece":

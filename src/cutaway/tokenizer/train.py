@@ -24,8 +24,8 @@ _CONTROL = re.compile(r"<\|[^|<>\s]+\|>")
 def train_vocabulary(texts: Iterable[str], n_vocab: int, control: Sequence[str] = ()) -> Vocabulary:
     """Learn merges from texts until there are n_vocab tokens: 256 bytes, the merges, and `<|endoftext|>` as the last.
 
-    Further tokens can be named in `control`; they come before it, and are never found in a text unless asked for.
-    Only the words and their counts are held in memory. A text may be given in pieces that are cut before white space.
+    `control` names further control tokens, which come before it; they are found in a text only with `allow_special`.
+    Only the words and their counts are held in memory. A text may be passed in pieces that are cut before white space.
     Raises UsageError if there is too little text for so many tokens.
 
     >>> vocabulary = train_vocabulary(["low lower lowest", " low lower"], 260)
@@ -61,7 +61,7 @@ def train_vocabulary(texts: Iterable[str], n_vocab: int, control: Sequence[str] 
 
 
 class _Given:
-    """Texts whose errors are kept, because `tokenizers` would change them."""
+    """Texts, and the error that reading them raised, which `tokenizers` would replace by another."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = texts
@@ -75,7 +75,7 @@ class _Given:
 
 
 def write_trained(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write a vocabulary in the files of every library: those of `TokenizerFiles.of`, and `tokenizer.json` with
+    """Write a vocabulary as files for all libraries: those of `TokenizerFiles.of`, and `tokenizer.json` with
     `special_tokens_map.json`. Raises OSError if that fails.
 
     >>> from tempfile import TemporaryDirectory

@@ -1,1 +1,1 @@
-"""Making a model. Needs the `train` extra."""
+"""Training and fine-tuning. Needs the `train` extra."""

@@ -1,4 +1,4 @@
-"""Checks that processes which train together, perhaps on several machines, were started alike."""
+"""Checks that all processes of a run, perhaps on several machines, were started with the same settings and data."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from cutaway.training.resumption import Difference
 from cutaway.training.runs import saved_steps
 from cutaway.untrusted import quote_name, quote_path
 
-OWN = frozenset({"threads", "data", "valid"})  # what each machine may have of its own; of files the contents count
+OWN = frozenset({"threads", "data", "valid"})  # may differ between machines; files are compared by content
 
 
 def check_alike(
@@ -27,10 +27,10 @@ def check_alike(
     world: World,
     weights: Weights | None = None,
 ) -> None:
-    """Raise UsageError in all processes unless all have the same settings, data, of which `hashes` are, and weights to
-    start from, and none sees later checkpoints of the run than process 0, which resumes it.
+    """Raise UsageError in all processes unless all have the same settings, data hashes and initial weights.
 
-    Otherwise they would train on what nobody asked for, wait for each other in vain, or lose what another machine has.
+    Also raise it if a process sees later checkpoints of the run than process 0, which resumes the run. Without this
+    check processes could train on the wrong data, wait for each other forever, or lose another machine's checkpoints.
 
     >>> from cutaway.training.distributed import ALONE
     >>> check_alike(TrainingConfig(), [], Path("run"), ALONE)
@@ -49,7 +49,7 @@ def check_alike(
 
 
 def _problem(directory: Path, first: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """Return how a process differs from process 0, "" if it does not."""
+    """Describe how a process differs from process 0; "" if it does not."""
     reasons = [] if ours["hashes"] == first["hashes"] else ["on other data than process 0"]
     if ours["weights"] != first["weights"]:
         reasons.append("from other weights than process 0")
@@ -66,7 +66,7 @@ def _problem(directory: Path, first: Mapping[str, Any], ours: Mapping[str, Any])
 
 
 def hash_weights(weights: Weights) -> str:
-    """Return the SHA-256 of all weights, whatever files they are in.
+    """Return the SHA-256 of all weights, independent of how they are split into files.
 
     >>> from cutaway.checkpoints import ArrayWeights
     >>> from cutaway.config import GPT2Config
@@ -82,7 +82,7 @@ def hash_weights(weights: Weights) -> str:
 
 
 def _newest_step(directory: Path) -> int:
-    """Return the step of the newest checkpoint of a run, 0 if there is none to be seen here."""
+    """Return the step of the newest checkpoint of a run, 0 if this process sees none."""
     try:
         return max(saved_steps(directory), default=0)
     except OSError:

@@ -1,4 +1,4 @@
-"""The average of a run's last weights, which after hundreds of steps is better than the last weights alone."""
+"""Weight averaging at the end of a run. After hundreds of steps the average is better than the last weights alone."""
 
 from collections.abc import Mapping
 
@@ -6,25 +6,25 @@ import torch
 from torch import Tensor
 
 HORIZON = 150  # steps
-SHARE = 0.6  # of the average in the weights that are kept
+SHARE = 0.6  # of the average in the blended weights
 
 
 class TailAverage:
-    """An exponential moving average of parameters from the step at which it starts."""
+    """An exponential moving average of parameters, from its first update on."""
 
     def __init__(self) -> None:
         self.values: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def update(self, parameters: Mapping[str, Tensor]) -> None:
-        """Add a step's parameters."""
+        """Add the parameters after a step."""
         if not self.values:
             self.values = {name: p.detach().clone() for name, p in parameters.items()}
         for name, p in parameters.items():
             self.values[name].lerp_(p, 1 / HORIZON)
 
     def blend(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights to keep: the parameters themselves before the average has started."""
+        """Blend the average with the current parameters; before the first update, return the parameters themselves."""
         if not self.values:
             return {name: p.detach() for name, p in parameters.items()}
         return {name: p.detach().lerp(self.values[name], SHARE) for name, p in parameters.items()}

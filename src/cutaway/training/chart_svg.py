@@ -1,4 +1,4 @@
-"""Charts as SVG: one file that stands alone, readable on light and on dark."""
+"""Charts as one self-contained SVG file, readable on light and dark backgrounds."""
 
 from collections.abc import Callable, Sequence
 from xml.sax.saxutils import quoteattr
@@ -10,17 +10,17 @@ from cutaway.layout import width
 from cutaway.training.charts import Chart, Line, Points, thinned
 
 WIDTH = 760
-LEFT = 64  # of the plot: tick labels stand before it
+LEFT = 64  # margin for the tick labels of the y axis
 RIGHT = 30
-HEIGHT = 300  # of the plot of a main chart
-ABOVE = 30  # between a chart's title and its plot
+HEIGHT = 300  # of a main chart's plot
+ABOVE = 30  # for a chart's title
 BELOW = 46  # for tick labels and the x axis's label
 CHAR = 6.6  # average width of a character at 12 px
 MOST_POINTS = 1200
 MOST_RAW = 2000
 MOST_DOTS = 60
 
-# Distinct for most colour-blind readers; of each pair, the first is for a light and the second for a dark background.
+# Distinct for most colour-blind readers. Each pair holds the colours for a light and for a dark background.
 COLOURS = (
     ("#2271b2", "#63b3ed"),
     ("#d55e00", "#f6a15b"),
@@ -30,8 +30,8 @@ COLOURS = (
     ("#7a6a00", "#d9c45a"),
 )
 
-# Every rule names the root's class, or it would restyle other pictures of the page that the file is put into; and the
-# background is painted, for an image cannot know the colour of the page behind it.
+# Every rule names the root's class, so that it does not restyle other pictures in the same page. The background is
+# painted because an image cannot know the colour of the page behind it.
 LIGHT = {
     "text": "font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#1f2430",
     ".title": "font-size:15px;font-weight:600",
@@ -80,7 +80,7 @@ def draw_svg(title: str, charts: Sequence[Chart]) -> str:
 
 
 def _legend(lines: Sequence[Line]) -> tuple[list[str], float]:
-    """Lay the labelled lines out in rows; return them and the y below them."""
+    """Lay out the labelled lines in rows; return the elements and the y below them."""
     marks = []
     x = 16.0
     y = 48.0
@@ -115,7 +115,7 @@ def _chart(chart: Chart) -> str:
         marks.append(text_element(round(x, 1), down + 19, label, "quiet", "middle"))
     marks.append(f'<path class="axis" d="M0 {down:g}h{across}"/>')
     marks.append(text_element(across / 2, down + 38, chart.x.label, "quiet", "middle"))
-    for draw in (_band, _raw_points, _course):  # what is drawn later lies on top
+    for draw in (_band, _raw_points, _course):  # later elements are drawn on top
         marks += [f'<g class="{_colour(line)}">{draw(chart, line, across, down)}</g>' for line in chart.lines]
     return "".join(marks)
 

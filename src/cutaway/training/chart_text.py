@@ -1,4 +1,4 @@
-"""Charts in a terminal: lines of braille dots, two across and four down in a character."""
+"""Charts in a terminal, drawn with braille characters of 2 by 4 dots."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -8,19 +8,19 @@ import numpy as np
 from cutaway.layout import width
 from cutaway.training.charts import Chart, Line, Points
 
-ROWS = 14  # of a main chart's plot
+ROWS = 14  # of a main chart's plot, in characters
 DOT_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)  # by row and column of a cell
 BRAILLE = 0x2800
 COLOURS = ("34", "33", "32", "35", "36", "31")  # parameters of the terminal's SGR sequence, in the palette's order
 FAINT = "2"
 
-Style = Callable[[str, str], str]  # from a text and an SGR parameter to styled text
+Style = Callable[[str, str], str]  # maps a text and an SGR parameter to styled text
 
 
 def draw_text(chart: Chart, columns: int, style: Style | None = None) -> list[str]:
-    """Render a chart as lines of at most `columns` columns. A `style` gives lines colours, and draws raw points.
+    """Render a chart as lines of at most `columns` columns. A `style` adds colours to lines, and raw points.
 
-    A letter at the right edge names each labelled line, so that several can be told apart without colours.
+    A letter at the right edge names each labelled line, so that lines can be told apart without colours.
 
     >>> from cutaway.training.charts import linear_axis
     >>> x = np.array([0.0, 1.0])
@@ -78,7 +78,7 @@ def _last_row(chart: Chart, line: Line, labels: Sequence[str]) -> int:
 
 
 def _x_axis(chart: Chart, before: int, across: int) -> list[str]:
-    """Render the axis with its ticks, their labels, and its own label; tick labels that would touch are left out."""
+    """Render the x axis with ticks, tick labels and its label. Tick labels that would touch are left out."""
     rule = ["─"] * across
     labels = ""
     for value, label in chart.x.ticks:
@@ -103,7 +103,7 @@ class _Dots:
             self._draw(self._columns(chart, line.x), self._rows(chart, line.raw), FAINT)
 
     def draw_course(self, chart: Chart, line: Line) -> None:
-        """Draw the line, each column joined to the one before it."""
+        """Draw the line, joining each column to the previous one."""
         if not len(line.x):
             return
         columns = self._columns(chart, line.x)
@@ -111,7 +111,7 @@ class _Dots:
         last = min(2.0 * self._bits.shape[1] - 1, np.rint(columns[-1]))
         every = np.arange(first, last + 1)
         rows = np.rint(np.interp(every, columns, self._rows(chart, line.y)))
-        rows = np.clip(rows, -1, 4 * self._bits.shape[0])  # just outside the plot is far enough
+        rows = np.clip(rows, -1, 4 * self._bits.shape[0])  # values outside the plot are clipped to just outside
         colour = COLOURS[line.colour % len(COLOURS)]
         for column, row, previous in zip(every, rows, np.append(rows[:1], rows[:-1]), strict=True):
             joint = np.arange(min(previous + 1, row), max(previous - 1, row) + 1)

@@ -1,4 +1,4 @@
-"""Line charts, independent of how they are drawn: lines in data coordinates, the axes' ranges, and readable ticks."""
+"""Line charts, independent of the output format: lines in data coordinates, axis ranges, and readable ticks."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """A line through points (n,). `raw` are the values (n,) of which `y` is the smoothed curve, drawn faintly; `low`
-    and `high` are the edges (n,) of a band around it. `colour` counts through the palette; lines of one colour differ
-    in `marked`, which draws a dot at each point. A line without a label is left out of the legend.
+    """A line through points (n,). `y` is the smoothed curve of the values `raw` (n,), which are drawn faintly. `low`
+    and `high` (n,) are the edges of a band around it. `colour` is an index into the palette. `marked` draws a dot at
+    each point, to distinguish lines of one colour. A line without a label is left out of the legend.
     """
 
     label: str
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """The range of an axis, how it is divided, and its ticks: places with their labels."""
+    """The range and scale of an axis, and its ticks: values with their labels."""
 
     label: str
     low: float
@@ -38,7 +38,7 @@ class Axis:
     logarithmic: bool = False
 
     def places(self, values: Points) -> Points:
-        """Map values to their places along the axis, from 0 at its low end to 1 at its high end.
+        """Map values to positions along the axis, from 0 at its low end to 1 at its high end.
 
         >>> Axis("share", 1.0, 100.0, (), logarithmic=True).places(np.array([1.0, 10.0, 100.0]))
         array([0. , 0.5, 1. ])
@@ -65,14 +65,14 @@ class Chart:
 
 
 def linear_axis(label: str, values: Points, count: int = 5, margin: float = 0.0) -> Axis:
-    """Make an axis that holds all values, with about `count` ticks; `margin` widens the range at both ends, as a share.
+    """Make an axis that holds all values, with about `count` ticks. `margin` widens both ends by a share of the range.
 
     >>> linear_axis("step", np.array([0.0, 1000.0])).ticks
     ((0.0, '0'), (200.0, '200'), (400.0, '400'), (600.0, '600'), (800.0, '800'), (1000.0, '1,000'))
     """
     low = float(values.min(initial=math.inf))
     high = float(values.max(initial=-math.inf))
-    if not low < high:  # a single value, or none
+    if not low < high:  # one distinct value, or none
         middle = low if math.isfinite(low) else 0.0
         reach = abs(middle) / 2 or 1.0
         low = middle - reach
@@ -94,19 +94,19 @@ def logarithmic_axis(label: str, ticks: Sequence[tuple[float, str]]) -> Axis:
 
 
 def _ticks(low: float, high: float, count: int) -> tuple[tuple[float, str], ...]:
-    """Return round numbers between two ends: multiples of 1, 2 or 5 times a power of ten."""
+    """Return round ticks between `low` and `high`: multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    if first > last:  # a step of 5, or of 10, can skip the range
+    if first > last:  # no multiple of the step may lie in the range
         return _ticks(low, high, count + 1)
     return tuple((i * step, tick_label(i * step, step)) for i in range(first, last + 1))
 
 
 def tick_label(value: float, step: float) -> str:
-    """Format a tick with the digits that distinguish it from its neighbours, `step` away.
+    """Format a tick with enough digits to distinguish it from its neighbours, `step` away.
 
     >>> tick_label(2.5, 0.5), tick_label(0.0006, 0.0002), tick_label(40000, 20000)
     ('2.5', '6e-4', '40,000')
@@ -122,7 +122,7 @@ def tick_label(value: float, step: float) -> str:
 
 
 def thinned(count: int, most: int) -> NDArray[np.int64]:
-    """Choose at most `most` of `count` indices, evenly, the first and the last among them.
+    """Choose at most `most` of `count` indices, evenly spaced, including the first and the last.
 
     >>> thinned(10, 4).tolist(), thinned(3, 4).tolist()
     ([0, 3, 6, 9], [0, 1, 2])

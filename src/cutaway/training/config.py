@@ -1,4 +1,4 @@
-"""The configuration of a run: every number that decides what it computes. Each field is a flag and a TOML key.
+"""The configuration of a run: every setting that affects what it computes. Each field is a flag and a TOML key.
 
 n_layer = 8             # --n-layer 8
 max_time = "30m"        # --max-time 30m
@@ -20,10 +20,10 @@ from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_name, quote_path
 
-SCRATCH = "scratch"  # as `init`: start from GPT-2's random initialisation
-MAX_BATCH = 2**20  # sequences: a larger batch is a mistake, which would fill the memory before anything is said
-MOST_WARMUP = 100  # steps, where they are not given
-DEFAULT_STEPS = 1000  # of a run for which neither steps nor time are given
+SCRATCH = "scratch"  # value of `init` for GPT-2's random initialisation
+MAX_BATCH = 2**20  # sequences; a larger batch is a mistake and would run out of memory before any message
+MOST_WARMUP = 100  # steps, if not given
+DEFAULT_STEPS = 1000  # if neither steps nor time are given
 
 CHOICES = {
     "optimizer": ("muon", "adamw"),
@@ -36,8 +36,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def declare(default: Any, meaning: str, group: str = "training", *, is_share: bool = False) -> Any:
-    """Declare a setting of a configuration, with its help and the group that it is listed in; a share may be typed in
-    percent.
+    """Declare a setting with its help text and its group in the help. A share may be given in percent.
 
     >>> declare(0.4, "share of the run before the linear decay", "schedule", is_share=True).metadata["group"]
     'schedule'
@@ -47,7 +46,7 @@ def declare(default: Any, meaning: str, group: str = "training", *, is_share: bo
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of a run. Raises UsageError if they are invalid.
+    """Settings of a training run. Raises UsageError if they are invalid.
 
     >>> TrainingConfig(n_layer=2, n_embd=64).micro_rows
     32
@@ -166,23 +165,23 @@ class TrainingConfig:
 
     @property
     def micro_rows(self) -> int:
-        """Sequences in memory at a time."""
+        """Sequences per micro-batch."""
         return self.micro_batch_size or self.batch_size
 
     @property
     def step_limit(self) -> int | None:
-        """Steps of the run; None where only the clock ends it."""
+        """Number of steps of the run; None if only `max_time` ends it."""
         return DEFAULT_STEPS if self.max_steps is None and self.max_time is None else self.max_steps
 
     @property
     def warmup(self) -> int:
-        """Steps in which the learning rate rises: where they are not given, a tenth of the run, and at most 100."""
+        """Warm-up steps of the learning rate. The default is a tenth of the run, at most 100."""
         if self.warmup_steps is not None:
             return self.warmup_steps
         return MOST_WARMUP if self.step_limit is None else min(MOST_WARMUP, max(1, self.step_limit // 10))
 
     def to_document(self) -> dict[str, object]:
-        """Return the settings as JSON holds them.
+        """Return the settings as a JSON document.
 
         >>> TrainingConfig(data=("books",)).to_document()["data"]
         ['books']
@@ -191,7 +190,7 @@ class TrainingConfig:
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> "TrainingConfig":
-        """Make a configuration from keys of a file. Raises UsageError for an unknown one, with the nearest name.
+        """Make a configuration from the keys of a file. Raises UsageError for an unknown key, suggesting the nearest.
 
         >>> TrainingConfig.from_document({"n_layers": 2})
         Traceback (most recent call last):
@@ -210,9 +209,9 @@ def _values(document: Mapping[str, object]) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, object]:
-    """Read the settings of a TOML file, converted to the types of `TrainingConfig`.
+    """Read settings from a TOML file and convert them to the types of `TrainingConfig`.
 
-    Raises UsageError, which names the file and the key, if it cannot be read, is not TOML, or has other keys or types.
+    Raises UsageError, naming file and key, if it cannot be read, is not TOML, or has unknown keys or wrong types.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -222,10 +221,10 @@ def read_toml(path: Path) -> dict[str, object]:
     {'n_layer': 2, 'max_time': 1800.0}
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as some editors of Windows save it
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some Windows editors write a byte order mark
     except OSError as error:
         raise UsageError(f"cannot read {quote_path(path)}: {error.strerror}") from None
-    except ValueError as error:  # of TOML, or of UTF-8
+    except ValueError as error:  # invalid TOML or UTF-8
         raise UsageError(f"{quote_path(path)}: not TOML: {error}") from None
     for name, value in document.items():
         if isinstance(value, dict):
@@ -250,7 +249,7 @@ def flag(name: str) -> str:
 
 
 def show_flags(settings: Mapping[str, object]) -> str:
-    """Show settings as they are typed; one that is None or has no items is not given.
+    """Format settings as command-line flags; one that is None or empty is shown as not given.
 
     >>> show_flags({"lr": 0.1, "compile": False, "threads": None, "weights": (3.0, 1.0)})
     '--lr 0.1, --no-compile, no --threads, --weights 3 1'
@@ -270,9 +269,9 @@ def _show_flag(name: str, value: object) -> str:
 
 
 def convert(setting: "Field[Any]", value: object) -> object:
-    """Convert a value of TOML or JSON to the type of a field. Raises UsageError for one of another type.
+    """Convert a TOML or JSON value to the type of a field. Raises UsageError for a value of the wrong type.
 
-    A duration may be text, an integer stands for a number, a list for a tuple, and an item for a list of it alone.
+    A duration may be text, a number may be an integer, a tuple may be a list, and a list of one item may be the item.
 
     >>> settings = {setting.name: setting for setting in fields(TrainingConfig)}
     >>> convert(settings["max_time"], "30m"), convert(settings["lr"], 1)
@@ -287,7 +286,7 @@ def convert(setting: "Field[Any]", value: object) -> object:
 
 
 def value_type(setting: "Field[Any]") -> object:
-    """Return the type of a field without None: int for `int | None`.
+    """Return the type of a field without `None`: int for `int | None`.
 
     >>> threads = next(f for f in fields(TrainingConfig) if f.name == "threads")
     >>> value_type(threads)

@@ -1,4 +1,4 @@
-"""Control tokens that a task needs and a model lacks: new ids in its tokenizer, and new rows in its embeddings."""
+"""Control tokens that a task needs and a model lacks: adds ids to its tokenizer and rows to its embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import END_OF_TEXT
 
-NOISE = 0.02  # standard deviation, that of GPT-2's initialisation
+NOISE = 0.02  # standard deviation of GPT-2's initialisation
 
 
 def missing_controls(task: Task, codec: Codec) -> list[str]:
-    """Return the control tokens of a task that a tokenizer lacks, but for the end of a text, which is its own.
+    """Return the control tokens of a task that a tokenizer lacks, except the end of text, which is the tokenizer's own.
 
     >>> from cutaway.tasks import open_task
     >>> missing_controls(open_task("translation"), Tokenizer.gpt2())
@@ -31,9 +31,9 @@ def missing_controls(task: Task, codec: Codec) -> list[str]:
 
 
 def add_controls(codec: Codec, names: Sequence[str], first: int) -> Tokenizer:
-    """Return a tokenizer with more control tokens, whose ids are those from `first` on.
+    """Return a tokenizer with the control tokens added, with ids from `first` on.
 
-    Raises UsageError for a tokenizer other than byte-level BPE, to which none can be added.
+    Raises UsageError if the tokenizer is not byte-level BPE: only that can be extended.
 
     >>> more = add_controls(Tokenizer.gpt2(), ["<|en|>"], first=50257)
     >>> more.encode("<|en|> a", allow_special=True), more.encode(" a<|en|>") == Tokenizer.gpt2().encode(" a<|en|>")
@@ -50,7 +50,7 @@ def add_controls(codec: Codec, names: Sequence[str], first: int) -> Tokenizer:
 
 @dataclass(frozen=True)
 class WidenedWeights:
-    """The weights of a model with rows for more tokens: the mean of the old ones, which stay as they are, and noise.
+    """Weights of a model with more embedding rows. New rows are the mean of the old rows, which are kept, plus noise.
 
     >>> from cutaway.checkpoints import ArrayWeights
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
@@ -66,7 +66,7 @@ class WidenedWeights:
 
     @cached_property
     def config(self) -> GPT2Config:
-        """Hyperparameters of the base, with more tokens."""
+        """Hyperparameters of the base model, with the larger vocabulary."""
         return replace(self.base.config, n_vocab=self.n_vocab)
 
     @property
@@ -89,7 +89,7 @@ class WidenedWeights:
         return np.concatenate([array, (mean + noise).astype(np.float32)])
 
     def stored(self, name: str) -> StoredTensor:
-        """Read a tensor in the format that it is stored in, float32.
+        """Read a tensor in its stored format, float32.
 
         >>> from cutaway.checkpoints import open_source
         >>> WidenedWeights(open_source("builtin"), n_vocab=50259, seed=1).stored("wte.weight").format.name

@@ -1,7 +1,7 @@
-"""Copy rate: the share of a sample that occurs, word for word, in the text that a model was trained on.
+"""Copy rate: the share of a sample that occurs verbatim in the text that a model was trained on.
 
-Counted in 8-grams of tokens, none of which crosses the end of a text. A model that has memorised a text has a rate
-near 1; unseen text has a rate near 0, for such overlaps are rare by chance.
+The unit is an 8-gram of tokens that does not cross the end of a text. Samples of a model that has memorised a text have
+a rate near 1; unseen text has a rate near 0, because such overlaps are rare by chance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 N_GRAM = 8  # tokens
-_CHUNK = 1 << 20  # tokens of the training text that are hashed at a time
-_BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by it loses nothing
+_CHUNK = 1 << 20  # tokens of the training text, hashed at a time
+_BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by it is invertible
 
 Ids = Sequence[int] | NDArray[np.integer]
 
@@ -19,7 +19,7 @@ Ids = Sequence[int] | NDArray[np.integer]
 def copy_rate(sample: Ids, training: Iterable[Ids]) -> float | None:
     """Return the share of the sample's 8-grams of tokens that occur in one of the training texts, from 0 to 1.
 
-    None if the sample has fewer than eight tokens. Takes one pass over the training texts, and memory for a part.
+    None if the sample has fewer than eight tokens. Makes one pass over the training texts, with one chunk in memory.
 
     >>> copy_rate([1, 2, 3, 4, 5, 6, 7, 8, 9], [[0, 1, 2, 3, 4, 5, 6, 7, 8, 0]])
     0.5
@@ -36,7 +36,7 @@ def copy_rate(sample: Ids, training: Iterable[Ids]) -> float | None:
 
 
 def _matches(text: NDArray[np.integer], hashes: NDArray[np.uint64]) -> set[tuple[int, ...]]:
-    """Return the 8-grams of a text that have one of the (sorted) hashes: the sample's, and rarely some others."""
+    """Return the 8-grams of a text whose hash is in the sorted `hashes`: those of the sample, and rare collisions."""
     found: set[tuple[int, ...]] = set()
     for start in range(0, len(text), _CHUNK):
         grams = _n_grams(text[start : start + _CHUNK + N_GRAM - 1].astype(np.int64))

@@ -1,4 +1,4 @@
-"""The corpora that a run trains on: their batches, their held-out part, their tokenizer."""
+"""The corpora of a run: batches, held-out text and tokenizer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,38 +20,38 @@ from cutaway.training.config import TrainingConfig
 from cutaway.training.held_out import SamplePrompt, Validation
 from cutaway.untrusted import quote_path
 
-COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
+COUNTED_TOKENS = 3_000_000  # per corpus, to find the frequent tokens
 
 
 class Corpus(Protocol):
-    """The material of a run: prepared text, or the examples of a task."""
+    """Training data of a run: prepared text, or the examples of a task."""
 
     @property
     def codec(self) -> TokenCodec:
-        """The tokenizer of its ids."""
+        """The tokenizer of the ids."""
 
     @property
     def task(self) -> Task | None:
-        """The task of its examples, if they are a task's."""
+        """The task of the examples; None for text."""
 
     @property
     def side_files(self) -> Mapping[str, str]:
-        """Texts that say what a model learns from this, by the names of their files (`save_checkpoint`)."""
+        """Side files by name, which describe what a model learns from this (see `save_checkpoint`)."""
 
     def source(self, seed: int) -> BatchSource:
         """Return the batches of a run."""
 
     def prompt(self) -> SamplePrompt | None:
-        """Return what samples continue; None for the configured text."""
+        """Return the prompt of samples; None for the configured text."""
 
     def hashes(self) -> list[str]:
-        """Return SHA-256 hashes of what is trained on."""
+        """Return SHA-256 hashes of the training data."""
 
     def bytes_per_token(self) -> float | None:
-        """Return the mean size of a learned token; None if it is unknown."""
+        """Return the mean bytes per learned token; None if unknown."""
 
     def validation(self, n_tokens: int) -> list[Validation]:
-        """Return the held-out part, with at most so many learned tokens."""
+        """Return the held-out text, with at most `n_tokens` learned tokens."""
 
     def frequent(self, n_vocab: int, count: int) -> NDArray[np.int64]:
         """Return the ids of the most frequent tokens, (count,) at most."""
@@ -59,14 +59,14 @@ class Corpus(Protocol):
 
 @dataclass(frozen=True)
 class WindowCorpus:
-    """Prepared corpora, opened, with their weights: a `Corpus`."""
+    """Prepared corpora with their sampling weights. Implements `Corpus`."""
 
     datasets: Sequence[Dataset]
     weights: Sequence[float]
 
     @classmethod
     def open(cls, config: TrainingConfig) -> "WindowCorpus":
-        """Open the corpora of a configuration. Raises UsageError if one is missing, or their tokenizers differ."""
+        """Open the corpora of a configuration. Raises UsageError if one is missing or if their tokenizers differ."""
         if not config.data:
             raise UsageError("no data: give --data DIR, a directory that `cutaway data prepare` wrote")
         datasets = [open_dataset(directory) for directory in config.data]
@@ -87,12 +87,12 @@ class WindowCorpus:
 
     @property
     def codec(self) -> TokenCodec:
-        """The tokenizer of all of them."""
+        """The tokenizer that all corpora share."""
         return self.datasets[0].codec
 
     @property
     def side_files(self) -> Mapping[str, str]:
-        """The chat template, if there are conversations among the texts."""
+        """The chat template, if the corpora hold conversations."""
         has_conversations = any(dataset.manifest.has_conversations for dataset in self.datasets)
         return {CHAT_TEMPLATE_FILE: CHAT_TEMPLATE} if has_conversations else {}
 
@@ -101,19 +101,19 @@ class WindowCorpus:
         return Windows([dataset.split("train") for dataset in self.datasets], self.weights, seed)
 
     def hashes(self) -> list[str]:
-        """Return a SHA-256 for each corpus: of the hashes of its shards to train on."""
+        """Return a SHA-256 for each corpus, over the hashes of its training shards."""
         shards = [dataset.manifest.splits["train"].shards for dataset in self.datasets]
         return [sha256(" ".join(f"{s.sha256}:{s.tokens}" for s in part).encode()).hexdigest() for part in shards]
 
     def bytes_per_token(self) -> float | None:
-        """Return the mean size of a token in a batch; None if it is unknown."""
+        """Return the mean bytes per token of a batch; None if unknown."""
         sizes = [dataset.split("train") for dataset in self.datasets]
         shares = np.asarray(self.weights) / np.sum(self.weights)
         mean = float(sum(share * split.n_bytes / split.n_tokens for share, split in zip(shares, sizes, strict=True)))
         return mean or None
 
     def validation(self, n_tokens: int) -> list[Validation]:
-        """Return the held-out text of each corpus that has some; the tokens are divided among them by weight."""
+        """Return the held-out text of each corpus that has any. The tokens are divided among corpora by weight."""
         held = [(d, w) for d, w in zip(self.datasets, self.weights, strict=True) if "valid" in d.manifest.splits]
         total = sum(weight for _, weight in held)
         found = []

@@ -1,11 +1,11 @@
-"""Training in several processes, which torchrun starts on one machine or on several.
+"""Distributed training with torchrun, on one machine or several.
 
-The batch of a step is the one that a single process would read: each process takes an equal share of its rows, the loss
-is divided by the targets of all rows, and gradients are summed. So the number of processes affects rounding only. With
-DDP every process holds the whole model; with FSDP2 each holds some rows of every parameter, gradient and moment, and
-gathers one block at a time.
+A training step reads the same batch for any number of processes. Each process takes an equal share of its rows, the
+loss is divided by the number of targets in all rows, and gradients are summed. So the world size affects rounding only.
+With DDP every process holds the whole model. With FSDP2 each process holds some rows of every parameter, gradient and
+moment, and gathers one block at a time.
 
-Process 0 alone opens the run directory, prints, samples and saves. What it reads there it sends to the others.
+Only process 0 opens the run directory, prints, samples and saves. It broadcasts what it reads there.
 """
 
 import gc
@@ -32,8 +32,8 @@ from cutaway.training.losses import Objective
 from cutaway.training.sharding import whole
 from cutaway.training.signals import StopSignals
 
-PATIENCE = timedelta(minutes=30)  # to wait for other processes, such as process 0 while it saves
-GRACE = timedelta(seconds=3)  # in which process 0 may report an error that others have too
+PATIENCE = timedelta(minutes=30)  # timeout of a collective, such as while process 0 saves
+GRACE = timedelta(seconds=3)  # in which process 0 may report an error that all processes have
 LOST = "another process of the run has ended; the same command resumes from the last checkpoint"
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """Requests to stop and to save, made by a signal to any of the processes."""
+    """Requests to stop and to save, from a signal to any process."""
 
     stop: Signals | None
     save: bool
@@ -49,9 +49,9 @@ class Request:
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together. Every process must call the same methods in the same order.
+    """The processes of a run. Every process must call the same methods in the same order.
 
-    `local_rank` counts the processes of one machine. `parallel` is "ddp" or "fsdp".
+    `local_rank` is the rank among the processes of one machine. `parallel` is "ddp" or "fsdp".
 
     >>> World(rank=1, size=2).rows(6)
     slice(3, 6, None)
@@ -73,17 +73,17 @@ class World:
         return self.size > 1 and self.parallel == "fsdp"
 
     def rows(self, n_rows: int) -> slice:
-        """Return this process's rows of a batch; `check_rows` has checked that all get equally many."""
+        """Return this process's rows of a batch of `n_rows`, which `check_rows` has checked."""
         share = n_rows // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def check_rows(self, n_rows: int) -> None:
-        """Raise UsageError unless the rows of a batch can be divided evenly."""
+        """Raise UsageError unless the rows of a batch divide evenly among processes."""
         if n_rows % self.size:
             raise UsageError(f"--batch-size ({n_rows}) must be a multiple of the number of processes ({self.size})")
 
     def share(self, items: Sequence[T]) -> Iterator[tuple[T, bool]]:
-        """Yield this process's items, equally many in each process; with False one that is only there as padding.
+        """Yield this process's items, the same number in each process, with False for an item that is only padding.
 
         >>> list(World(rank=1, size=2).share("abc"))
         [('b', True), ('a', False)]
@@ -95,7 +95,7 @@ class World:
     # The model
 
     def wrap(self, objective: Objective) -> nn.Module:
-        """Return a module with the forward pass of `objective` whose backward pass averages gradients over processes.
+        """Wrap `objective` in DDP or FSDP2, whose backward pass averages gradients over processes.
 
         FSDP2 replaces the parameters of `objective`.
         """
@@ -109,13 +109,14 @@ class World:
         from torch.distributed.fsdp import fully_shard
 
         mesh = init_device_mesh(objective.model.wpe.weight.device.type, (self.size,))
-        for block in objective.model.h:
-            fully_shard(block, mesh=mesh)
-        fully_shard(objective, mesh=mesh)
+        for module in (*objective.model.h, objective):
+            sharded = fully_shard(module, mesh=mesh)
+            if mesh.device_type == "cpu":  # gloo has no average, and PyTorch 2.8 takes its sum for one
+                sharded.set_force_sum_reduction_for_comms(True)
         return objective
 
     def reshard(self, module: nn.Module) -> None:
-        """Reshard the parameters that FSDP2 leaves gathered after a forward pass, for the backward pass."""
+        """Reshard the parameters that FSDP2 keeps gathered after a forward pass for the backward pass."""
         if self.shards:
             from torch.distributed.fsdp import FSDPModule
 
@@ -123,7 +124,7 @@ class World:
             module.reshard()
 
     def gather(self, tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        """Yield whole tensors on the CPU with their names, in process 0; nothing in the others."""
+        """Yield full tensors on the CPU with their names in process 0; yield nothing in the others."""
         for name, tensor in tensors:
             full = whole(tensor.detach())
             if self.is_first:
@@ -136,7 +137,7 @@ class World:
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def largest(self, *values: float) -> list[float]:
-        """Return the largest of each value in any process."""
+        """Return the maximum of each value over all processes."""
         return self._reduce(values, dist.ReduceOp.MAX)
 
     def _reduce(self, values: Sequence[float], operation: Any) -> list[float]:
@@ -148,7 +149,7 @@ class World:
         return found
 
     def agree(self, signals: StopSignals) -> Request:
-        """Return what the signals that any process has received ask for, the same in all processes."""
+        """Combine the signals of all processes into one request, the same in all processes."""
         stop, save = self.largest(signals.received or 0, signals.take_save())
         return Request(Signals(int(stop)) if stop else None, bool(save))
 
@@ -173,7 +174,7 @@ class World:
         return found
 
     def first(self, texts: Sequence[str | None]) -> str | None:
-        """Return the first text that is not None, those of process 0 before those of process 1 and so on."""
+        """Return the first text that is not None, in order of rank, in all processes."""
         mine = next(filter(None, texts), None)
         return next(filter(None, [self.broadcast(mine, source) for source in range(self.size)]), None)
 
@@ -182,7 +183,7 @@ ALONE = World()
 
 
 def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """Return a context in which DDP does not reduce the gradients of a micro-batch, unless it is the last of a step.
+    """Return a context manager that skips DDP's all-reduce for all but the last micro-batch of a step.
 
     >>> layer = nn.Linear(2, 1)
     >>> with accumulating(layer, last=False):
@@ -197,9 +198,9 @@ def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[Non
 
 
 def _settle_buckets(module: DistributedDataParallel) -> None:
-    """Run one backward pass, after which DDP rebuilds its gradient buckets in the order of that pass, once and for all.
+    """Run one backward pass: DDP then rebuilds its gradient buckets once, in the order of that pass.
 
-    The rounding of a sum over more than two processes depends on the place in a bucket, so a resumed run must start
+    With more than two processes the rounding of a sum depends on the position in a bucket. So a resumed run must start
     with the same buckets.
     """
     ids = torch.zeros(1, 1, dtype=torch.long, device=module.device)
@@ -213,7 +214,7 @@ def _settle_buckets(module: DistributedDataParallel) -> None:
 
 
 def is_first_process() -> bool:
-    """Return True for process 0 of torchrun, and for a process that it did not start.
+    """Return True for process 0 of torchrun, and for a process that torchrun did not start.
 
     >>> is_first_process()
     True
@@ -223,9 +224,9 @@ def is_first_process() -> bool:
 
 @contextmanager
 def joined(parallel: str) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did; leave them at the end.
+    """Join the process group if torchrun started this process; leave it at the end.
 
-    An expected error of one process ends all: one of them prints it, and SystemExit is raised in each.
+    An expected error in one process ends all of them: one process prints it, and each raises SystemExit.
 
     >>> with joined("ddp") as world:
     ...     world.size, world.is_first
@@ -243,46 +244,46 @@ def joined(parallel: str) -> Iterator[World]:
     )
     try:
         yield World(rank, size, int(os.environ["LOCAL_RANK"]), parallel)
-    except Exception as error:  # noqa: BLE001  # an unexpected one is raised again there
+    except Exception as error:  # noqa: BLE001  # `_end` raises an unexpected one again
         _end(reports, error)
-    gc.collect()  # DDP, which as the last to hold the group waits for gloo's thread, which may wait for Python
+    gc.collect()  # frees DDP first: as the group's last owner it could deadlock with gloo's thread
     dist.destroy_process_group()
 
 
 def _attempt() -> str:
-    """Return a name for this start of the processes: torchrun keeps what the last start has left in their store.
+    """Return a name for this start of the processes, as a prefix for the store, which torchrun keeps between restarts.
 
-    Machines count restarts apart, so only where there is one machine can the count be the name.
+    Each machine counts its own restarts, so the count is only used on a single machine.
     """
     one_machine = os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"]
     return f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') if one_machine else ''}"
 
 
 class _Reports:
-    """The error that ended the run, in the store that all processes share: the first to report one prints it."""
+    """The error that ended the run, in the store that all processes share. The first process to report prints it."""
 
     def __init__(self, store: Store, rank: int) -> None:
         self.store = PrefixStore("error", store)
         self.rank = rank
-        if rank == 0:  # of a start before; the others can report when they have met process 0
+        if rank == 0:  # left by an earlier start; the other processes report only after joining process 0
             self.store.delete_key("report")
 
     def report(self, code: int, message: str) -> int:
-        """Print an error unless another process has reported one; return the exit code of the one that was."""
+        """Print an error unless another process has reported one; return the exit code of the reported error."""
         mine = json.dumps([self.rank, code, message])
         try:
             reported = self.store.compare_set("report", "", mine).decode()
-        except RuntimeError:  # the store went with its machine
+        except RuntimeError:  # the store is gone with its machine
             reported = mine
         if reported == mine:
             complain(message)
         return int(json.loads(reported)[1])
 
     def wait(self) -> None:
-        """Wait a moment for another process to report: of an error that all have, process 0 is to print it."""
+        """Wait a moment for another process to report, so that process 0 prints an error that all have."""
         try:
             self.store.wait(["report"], GRACE)
-        except RuntimeError:  # none did
+        except RuntimeError:  # no process has reported
             return
 
 

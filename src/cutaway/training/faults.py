@@ -1,4 +1,4 @@
-"""Named fault points: places of a run at which a test can have the process killed."""
+"""Named fault points, at which a test can have the process killed."""
 
 import os
 import signal
@@ -7,9 +7,9 @@ _reached: dict[str, int] = {}
 
 
 def fault(name: str) -> None:
-    """Kill this process with SIGKILL if CUTAWAY_FAULT names this point; else do nothing.
+    """Kill this process with SIGKILL if CUTAWAY_FAULT names this point.
 
-    CUTAWAY_FAULT=save.after_rename kills when the point is first reached, save.after_rename:3 at the third time.
+    CUTAWAY_FAULT=save.after_rename kills it the first time the point is reached, save.after_rename:3 the third time.
 
     >>> import subprocess
     >>> import sys

@@ -1,4 +1,4 @@
-"""The configuration of a fine-tuning run. Each field is a flag; those that `TrainingConfig` has mean the same here."""
+"""The configuration of a fine-tuning run. Each field is a flag; those of `TrainingConfig` mean the same here."""
 
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -16,11 +16,11 @@ METHODS = ("full", "last", "lora")
 LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
 SCRATCH_RATE = 1e-3
 OF_METHODS = {"last_layers": "last", **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), "lora")}
-EVALUATIONS = 10  # of a run at most, unless told otherwise
-LEAST_EVALUATIONS = 2  # in the middle of a run and at its end, however short it is
+EVALUATIONS = 10  # per run at most, by default
+LEAST_EVALUATIONS = 2  # in the middle and at the end, even of a short run
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
-_FILES = ("valid", "task")  # which the trainer does not read itself
+_FILES = ("valid", "task")  # fields that the trainer does not read itself
 
 
 def _as_in_training(name: str, default: Any, meaning: str = "") -> Any:
@@ -105,17 +105,17 @@ class FineTuneConfig:
             raise UsageError("share must be above 0")
         self.valid_share  # noqa: B018  # raises UsageError if it is invalid
         shape = GPT2Config() if self.n_ctx is None else GPT2Config(n_ctx=self.n_ctx)
-        self.training_config(shape, 1.0)  # and so does this for the rest
+        self.training_config(shape, 1.0)  # raises UsageError if another setting is invalid
 
     @property
     def peak_lr(self) -> float:
-        """The peak learning rate: as given, or that of the method."""
+        """The peak learning rate: `lr`, or the default of the method."""
         usual = SCRATCH_RATE if self.from_scratch else LEARNING_RATES[self.method]
         return usual if self.lr is None else self.lr
 
     @property
     def valid_share(self) -> float | None:
-        """The share of the examples to validate on; None if they have a file of their own.
+        """The share of the examples that is held out; None if the held-out examples are in their own file.
 
         >>> FineTuneConfig(data="a.txt", valid="10%").valid_share
         0.1
@@ -130,11 +130,12 @@ class FineTuneConfig:
     def training_config(
         self, shape: GPT2Config, steps_per_epoch: float, steps_per_evaluation: float = 0.0
     ) -> TrainingConfig:
-        """Return the configuration of the trainer, for a model of that shape.
+        """Return the configuration of the trainer for a model of this shape.
 
-        An evaluation reads as many tokens as `steps_per_evaluation` steps, and takes a third of their time, that of the
-        forward pass. So many steps are between two of them, and evaluating takes about a quarter of the run's time; a
-        longer run is evaluated ten times, and any run in the middle and at the end.
+        An evaluation reads as many tokens as `steps_per_evaluation` training steps. It takes about a third of their
+        time, because it is a forward pass only. By default the run evaluates after that many steps, so evaluation takes
+        about a quarter of the time. A longer run evaluates only ten times, and every run at least in the middle and at
+        the end.
         """
         n_ctx = shape.n_ctx if self.n_ctx is None else self.n_ctx
         if n_ctx > shape.n_ctx:
@@ -169,7 +170,7 @@ class FineTuneConfig:
         )
 
     def to_document(self) -> dict[str, object]:
-        """Return the settings as JSON holds them; files and directories by their absolute paths."""
+        """Return the settings as a JSON document, with absolute paths of files and directories."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         share = self.valid_share
         valid = _absolute(self.valid) if share is None else f"{100 * share:g}%"

@@ -1,7 +1,7 @@
-"""Fine-tuning: a model is trained further on a file, and the best of its checkpoints is kept.
+"""Fine-tuning: train a model further on a file, and keep the best checkpoint.
 
-It is the trainer of `cutaway train` with another source of batches: the same steps, checkpoints, log and signals. The
-run ends early when the validation loss has not improved for some evaluations.
+It uses the trainer of `cutaway train` with another source of batches: steps, checkpoints, log and signals are the same.
+Early stopping ends the run when the validation loss has not improved for `patience` evaluations.
 """
 
 import json
@@ -41,10 +41,10 @@ from cutaway.untrusted import quote_name, read_object
 
 BEFORE = "before.json"
 AFTER = "after.json"
-COPIES = 0.5  # copy rate from which there is a warning
+COPIES = 0.5  # copy rate from which a warning is printed
 SAMPLE = GenerationConfig(max_new_tokens=96, temperature=0.8, top_p=0.95)
 
-# Settings that may change when a run is resumed: they do not affect the computation, or its rounding only.
+# Settings that may change when a run is resumed: they affect at most the rounding of the computation.
 MAY_CHANGE = frozenset(
     {
         "model",
@@ -65,7 +65,7 @@ MAY_CHANGE = frozenset(
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a session: its outcome, and the model before and after (None if a signal stopped the run)."""
+    """The result of a session: its outcome, and measurements before and after (None if a signal stopped the run)."""
 
     outcome: Outcome
     before: Mapping[str, Any]
@@ -73,11 +73,10 @@ class Result:
 
 
 def finetune(config: FineTuneConfig, directory: str | Path, observer: Observer | None = None) -> Result:
-    """Fine-tune as configured in a run directory, from its last checkpoint if it has one, to the end or a signal.
+    """Fine-tune in a run directory until the end or a signal, resuming from its last checkpoint if it has one.
 
-    Raises UsageError, before anything is written, for what cannot be trained on, and RunError for what goes wrong in
-    the run. Under torchrun all of its processes train together, with DDP; errors are printed here and end them with
-    SystemExit.
+    Raises UsageError, before anything is written, for invalid settings or data, and RunError if the run fails. Under
+    torchrun the processes train together with DDP; an error is printed here and ends each process with SystemExit.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.checkpoints import ArrayWeights, save_checkpoint
@@ -136,9 +135,9 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
 
 
 def _starting_point(config: FineTuneConfig, base: Checkpoint, observer: Observer) -> tuple[Codec, Weights]:
-    """Return the tokenizer and the weights of the model to start from, with the control tokens that the task needs.
+    """Return the tokenizer and weights of the base model, extended with the control tokens that the task needs.
 
-    Raises UsageError for a model of something else than text, for an adapter of an adapter, and where new control
+    Raises UsageError if the model is not a text model, if an adapter would be trained on an adapter, or if new control
     tokens would not be trained.
     """
     if isinstance(base, AdaptedCheckpoint) and config.method == "lora" and not config.merge:
@@ -177,7 +176,7 @@ def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedChe
 
 
 def _before(describe: Callable[[], dict[str, Any]], path: Path, observer: Observer, world: World) -> Mapping[str, Any]:
-    """Describe the model before the first step; a run that is resumed reads what it said then."""
+    """Describe the model before the first step; a resumed run reads the stored description."""
     if not world.broadcast(path.exists()):
         observer.note("measuring the loss and generating samples before the first step")
         found = describe()
@@ -193,7 +192,7 @@ def _write_json(path: Path, document: Mapping[str, object]) -> None:
 
 
 def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str, Any]:
-    """Measure the model as it is: validation loss, and samples with their copy rate, which process 0 alone takes."""
+    """Measure the model now: validation loss, and, in process 0 only, samples with their copy rate."""
     found = trainer.measure()
     if not trainer.world.is_first:
         return {**found, "copy_rate": None, "samples": []}
@@ -202,7 +201,7 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
     seeds = range(SAMPLES)
     chunks = generate(engine, codec, [p.ids for p in prompts], SAMPLE, seeds, [p.n_prefix for p in prompts])
     completions = collect(chunks, seeds, engine.name)
-    texts = [text for text in material.texts if len(text) >= N_GRAM]  # of shorter ones nothing can be told
+    texts = [text for text in material.texts if len(text) >= N_GRAM]  # shorter texts have no 8-gram
     rates = [rate for c in completions if texts and (rate := copy_rate(c.ids, texts)) is not None]
     pairs = zip(prompts, completions, strict=True)
     samples = [{"prompt": prompt.text, "text": c.text, "finish_reason": c.finish_reason} for prompt, c in pairs]
@@ -210,8 +209,8 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
 
 
 def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory | None) -> Path | None:
-    """Write the best weights to RUN/model: a model, or an adapter alone, in place of what a run that has ended before
-    left there. The trainer holds them afterwards, in all processes.
+    """Write the best weights to RUN/model, as a model or an adapter, replacing the result of an earlier session.
+    Afterwards the trainer holds the best weights in all processes.
     """
     if trainer.best is not None and trainer.best[0] != trainer.steps:
         weights, arrays, _ = read_state(trainer, None if run is None else run.checkpoint(trainer.best[0]))

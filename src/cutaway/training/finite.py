@@ -1,4 +1,4 @@
-"""Naming the first tensor of a forward pass that is not finite."""
+"""Finds the first tensor of a forward pass that is not finite."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ from cutaway.training.sharding import whole
 
 @torch.no_grad()
 def first_not_finite(model: GPT2, forward: Callable[[], object]) -> str | None:
-    """Return the name of the first parameter, or else of the first module's output in a forward pass, that holds NaN
-    or infinity; None if all is finite.
+    """Return the name of the first parameter that holds NaN or infinity, or else of the first module whose output does;
+    None if all are finite.
 
     >>> from cutaway.config import GPT2Config
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
@@ -25,7 +25,7 @@ def first_not_finite(model: GPT2, forward: Callable[[], object]) -> str | None:
     if not found:
         hooks = [module.register_forward_hook(_recorder(name, found)) for name, module in model.named_modules() if name]
         is_fused = model.is_fused
-        model.is_fused = False  # which calls no modules
+        model.is_fused = False  # the fused path calls no modules, so hooks would not run
         with torch.compiler.set_stance("force_eager"):
             forward()
         model.is_fused = is_fused

@@ -1,7 +1,7 @@
-"""Devices to plan a training run for: published peaks, memories, prices and utilisations, and this machine, measured.
+"""Hardware for planning a training run: published peaks, memory sizes, prices and utilisations, and this machine.
 
-A utilisation (MFU) is the share of the peak that a published run reached, computed from its throughput with the same
-FLOPs per token as in `plan`.
+A model FLOPs utilisation (MFU) is the share of the peak that a published run reached. It is computed from the run's
+throughput, with the FLOPs per token of `plan`.
 """
 
 import os
@@ -19,7 +19,7 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class Utilisation:
-    """An MFU, and the run that reached it."""
+    """An MFU and the published run that reached it."""
 
     mfu: float
     source: str
@@ -27,7 +27,7 @@ class Utilisation:
 
 @dataclass(frozen=True)
 class Defaults:
-    """A run that suits a device: the model, tokens to read, sequences of a step and of a micro-batch, devices."""
+    """A default run for a device: model, training tokens, batch and micro-batch size in sequences, devices."""
 
     model: str
     tokens: float
@@ -37,16 +37,16 @@ class Defaults:
 
 
 WEBTEXT_TOKENS = 9_035_582_198  # of OpenWebText, WebText's public reproduction, as nanoGPT counts them
-NIGHT_TOKENS = 54_001_664  # that recipes/builtin/cpu.sh reads in a night
+NIGHT_TOKENS = 54_001_664  # tokens that recipes/builtin/cpu.sh reads in a night
 GPU_RUN = Defaults("gpt2", WEBTEXT_TOKENS, batch_size=512, micro_batch_size=8, devices=8)
 CPU_RUN = Defaults("builtin", NIGHT_TOKENS, batch_size=32, micro_batch_size=32, devices=1)
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device: peak in FLOP/s with the origin of the figure, bytes of memory, and dollars an hour, if published.
+    """A device: peak in FLOP/s and its source, bytes of memory, and dollars per hour, if published.
 
-    `compute_bytes` are those of a number of the type that the peak is of.
+    `compute_bytes` is the item size of the dtype that the peak applies to.
     """
 
     name: str
@@ -82,7 +82,7 @@ NAMES = (*(hardware.name for hardware in PUBLISHED_HARDWARE), CPU)
 
 
 def find_hardware(name: str) -> Hardware:
-    """Return the hardware of that name; "cpu" is this machine, whose peak is measured now. Raises UsageError.
+    """Return hardware by name; "cpu" is this machine, whose peak is measured now. Raises UsageError if it is unknown.
 
     >>> find_hardware("h100").memory
     80000000000
@@ -96,7 +96,7 @@ def find_hardware(name: str) -> Hardware:
 
 
 def this_machine() -> Hardware:
-    """Measure this machine's float32 matrix products with NumPy, on as many threads as its BLAS uses.
+    """Measure this machine's float32 peak with NumPy matrix products, on as many threads as its BLAS uses.
 
     >>> machine = this_machine()
     >>> machine.name, machine.peak_basis, machine.peak > 1e8
@@ -111,7 +111,7 @@ def this_machine() -> Hardware:
 
 
 def matmul_peak(size: int = 1024, seconds: float = 0.5) -> float:
-    """Measure the FLOP/s of float32 matrix products for about so many seconds; the fastest one counts.
+    """Measure the FLOP/s of float32 matrix products for about `seconds`; return the fastest.
 
     >>> matmul_peak(size=64, seconds=0.01) > 1e6
     True
@@ -128,7 +128,7 @@ def matmul_peak(size: int = 1024, seconds: float = 0.5) -> float:
 
 
 def utilisations(hardware: Hardware, mfu: float | None) -> Sequence[tuple[Utilisation, str]]:
-    """Return the utilisations to plan with, each with its basis: the one that is given, or the published ones.
+    """Return the utilisations to plan with and their basis: `mfu` if given, else the published ones.
 
     >>> utilisations(find_hardware("h100"), 0.5)
     [(Utilisation(mfu=0.5, source='--mfu'), 'assumed')]
@@ -137,5 +137,5 @@ def utilisations(hardware: Hardware, mfu: float | None) -> Sequence[tuple[Utilis
         return [(Utilisation(mfu, "--mfu"), "assumed")]
     if hardware.name == CPU:
         return [(reached, "assumed") for reached in hardware.utilisations]  # measured, but on another machine
-    basis = "published" if hardware.dollars else "assumed"  # an H200 as an H100, of which it has the arithmetic
+    basis = "published" if hardware.dollars else "assumed"  # an H200 uses an H100's, which has the same compute units
     return [(reached, basis) for reached in hardware.utilisations]

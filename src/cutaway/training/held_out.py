@@ -1,4 +1,4 @@
-"""Held-out text, and prompts of samples. Needs no PyTorch."""
+"""Held-out text, and prompts for samples. Needs no PyTorch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cutaway.tokenizer.codec import Codec, TokenCodec
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out text: its windows for a context length, and its bytes per token if those are known."""
+    """Held-out text: its windows for a context length, and its bytes per token if known."""
 
     windows: Callable[[int], Sequence[Batch]]
     bytes_per_token: float | None = None
@@ -38,7 +38,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class SamplePrompt:
-    """A prompt of samples: its text to be shown, its ids, and how many of the first of them see each other."""
+    """A prompt for samples: the text to show, its ids, and the length of the prefix with bidirectional attention."""
 
     text: str
     ids: Sequence[int]
@@ -46,7 +46,7 @@ class SamplePrompt:
 
 
 def text_prompt(text: str, codec: TokenCodec) -> SamplePrompt:
-    """Return a text as a prompt; an empty one, and any where ids are not text, is the token that begins a text.
+    """Return a text as a prompt. An empty text, or a codec that is not of text, gives the start token alone.
 
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> text_prompt("", Tokenizer.gpt2()).ids

@@ -1,13 +1,13 @@
-"""Lock of a run directory: one trainer at a time; the stale lock of a dead one is replaced.
+"""Lock of a run directory: only one trainer at a time. The stale lock of a dead trainer is replaced.
 
-A lock is a file that names its owner: host, boot, process and the time at which the process started, so that another
-process with the same number is not mistaken for it. It is made with `os.link`, which fails where a lock exists already
-and never shows a half-written one. It does not rely on flock, which some network file systems ignore.
+A lock is a file that names its owner by host, boot, process id and start time. The start time distinguishes it from a
+later process with the same id. The file is created with `os.link`, which fails if a lock exists and never exposes a
+half-written file. It does not rely on flock, which some network file systems ignore.
 
-Replacing a stale lock must not remove the lock of a third process that was faster. So a successor first makes
-`trainer.lock.after-TOKEN`, named after the dead owner's unique token: only one process can. If the chain from
-`trainer.lock` along these files then ends with the successor, it owns the directory, and renames its file to
-`trainer.lock`; if not, the dead lock had been replaced before, and it starts again.
+Replacing a stale lock must not remove the lock of a third process that was faster. So a successor first creates
+`trainer.lock.after-TOKEN`, named after the dead owner's unique token; only one process can do that. If the chain of
+these files from `trainer.lock` on then ends with the successor, it owns the directory and renames its file to
+`trainer.lock`. Otherwise another process had already replaced the dead lock, and the successor starts again.
 """
 
 import json
@@ -29,7 +29,7 @@ _ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that owns a lock. `started` and `boot` are compared as text; "" where the system does not tell."""
+    """The process that owns a lock. `started` and `boot` are compared as text; "" if the system does not report one."""
 
     pid: int
     started: str
@@ -43,12 +43,12 @@ class Owner:
         return cls(os.getpid(), _start_time(os.getpid()), platform.node(), _boot(), secrets.token_hex(8))
 
     def is_alive(self) -> bool:
-        """Return False if the owner is known to be dead; one on another host, or not to be seen, counts as living."""
+        """Return False if the owner is known to be dead; one on another host, or that cannot be inspected, is alive."""
         if self.host != platform.node() or not self.started:
             return True
         try:
             return self.boot == _boot() and self.started == _start_time(self.pid)
-        except OSError:  # too many open files, for one
+        except OSError:  # for example too many open files
             return True
 
 
@@ -57,9 +57,9 @@ def _boot() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Return the time at which a process started as the system writes it, "" if there is none that lives.
+    """Return the start time of a process as the system reports it; "" if no such process is alive.
 
-    Raises OSError if the system does not say: a lock without that time could never be recognised as stale.
+    Raises OSError if the system does not report it: a lock without it could never be recognised as stale.
     """
     if not _BOOT.exists():
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
@@ -103,11 +103,11 @@ class Lock:
                     self.path.unlink()
 
     def _acquire(self, candidate: Path) -> None:
-        for _ in range(_ATTEMPTS):  # each turn that fails is another process's success
+        for _ in range(_ATTEMPTS):  # each failed attempt means that another process succeeded
             self._write(candidate)
             chain = self._chain()
             if chain and chain[-1].is_alive():
-                if _read_owner(self.path) != chain[0]:  # replaced while it was read: its successor may be a loser
+                if _read_owner(self.path) != chain[0]:  # replaced while it was read: the successor may have lost
                     continue
                 self._refuse(chain[-1])
             if self._claim(candidate, chain):
@@ -115,7 +115,7 @@ class Lock:
         raise RunError(f"{quote_path(self.path)} is contended by too many processes")
 
     def _write(self, candidate: Path) -> None:
-        """Write the file that will be the lock, and sync it to disk: a lock must not be empty after a power failure."""
+        """Write the candidate lock file and sync it to disk: a lock must not be empty after a power failure."""
         if candidate.exists():
             return
         with candidate.open("x", encoding="utf-8") as file:
@@ -124,22 +124,22 @@ class Lock:
             os.fsync(file.fileno())
 
     def _claim(self, candidate: Path, chain: list[Owner]) -> bool:
-        """Try to become the first owner, or the one after the last of the chain, who is dead."""
+        """Try to become the first owner, or the successor of the chain's last owner, which is dead."""
         place = self._beside(f"after-{chain[-1].token}") if chain else self.path
         try:
             os.link(candidate, place)
-        except (FileExistsError, FileNotFoundError):  # another was faster, or took the candidate for a leftover
+        except (FileExistsError, FileNotFoundError):  # another process was faster, or removed the candidate
             return False
         if not chain:
             return True
-        if self.owner not in self._chain():  # the dead lock had been replaced before
+        if self.owner not in self._chain():  # another process had already replaced the dead lock
             place.unlink(missing_ok=True)
             return False
         place.replace(self.path)
         return True
 
     def _chain(self) -> list[Owner]:
-        """Return the owner that the lock names, and the successors of dead ones; [] without a lock."""
+        """Return the owner that the lock names, followed by the successors of dead owners; [] if there is no lock."""
         owners: list[Owner] = []
         place = self.path
         while (owner := _read_owner(place)) is not None:
@@ -163,9 +163,9 @@ class Lock:
         )
 
     def _remove_leftovers(self) -> None:
-        """Remove files of processes that died while they acquired the lock.
+        """Remove the files of processes that died while acquiring the lock.
 
-        One that is not yet written may be of a living process, which then finds it missing, and writes it again.
+        A half-written file may belong to a living process, which then finds it missing and writes it again.
         """
         for path in self.directory.glob(f"{NAME}.*"):
             try:
@@ -178,7 +178,7 @@ class Lock:
 
 
 def _read_owner(path: Path) -> Owner | None:
-    """Read a lock, None if there is none. Raises RunError if it is damaged."""
+    """Read a lock; None if there is none. Raises RunError if it is damaged."""
     if not path.exists():
         return None
     try:
@@ -187,7 +187,7 @@ def _read_owner(path: Path) -> Owner | None:
                 if token.isalnum():
                     return Owner(pid, started, host, boot, token)
     except CheckpointError as error:
-        if not path.exists():  # released in between
+        if not path.exists():  # released in the meantime
             return None
         raise RunError(f"{error}; delete it if no trainer is running") from None
     raise RunError(f"{quote_path(path)}: is not a lock; delete it if no trainer is running")

@@ -1,4 +1,4 @@
-"""A run from its first step, or its last checkpoint, to its end: evaluations, checkpoints, the log, signals."""
+"""The loop of a run, from its first step or last checkpoint to its end: evaluations, checkpoints, log, signals."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,23 +23,23 @@ Event = Mapping[str, object]
 
 
 class Observer(Protocol):
-    """A follower of a run, such as the progress line."""
+    """Receives the events of a run, such as the progress line does."""
 
     def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
-        """Begin, with a trainer that is ready to take its next step and the mean size of a token in its batches."""
+        """Begin a session. The trainer is ready for its next step; `bytes_per_token` is the mean in its batches."""
 
     def event(self, event: Event) -> None:
-        """Take an event, after it is in the log."""
+        """Receive an event after it has been logged."""
 
     def note(self, message: str) -> None:
-        """Take a line that a person should read."""
+        """Receive a message for the user."""
 
     def end(self) -> None:
-        """End: the session has no more events, whether it finished, failed or was stopped."""
+        """End the session: there are no more events, whether it finished, failed or was stopped."""
 
 
 class Silent:
-    """An observer that prints nothing: that of a command whose result is JSON, and of all processes but the first."""
+    """An observer that prints nothing, for commands that output JSON and for all processes but the first."""
 
     def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
         """Print nothing."""
@@ -56,9 +56,9 @@ class Silent:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a session: the finished model's directory, or the signal that stopped it.
+    """The result of a session: the finished model's directory, or the signal that stopped it.
 
-    Of several processes only the first has the directory.
+    Only process 0 has the directory.
     """
 
     steps: int
@@ -67,9 +67,9 @@ class Outcome:
 
 
 def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None) -> None:
-    """Restore a trainer from a checkpoint, and truncate the log to it. Raises RunError if part of it is missing.
+    """Restore a trainer from a checkpoint and truncate the log to its step. Raises RunError if a part is missing.
 
-    Under torchrun all processes call it, those without the run directory with None: process 0 sends them what it reads.
+    Under torchrun all processes must call this, with None in all but process 0, which broadcasts what it reads.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.config import GPT2Config
@@ -99,7 +99,7 @@ def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | 
 def resume_or_begin(
     trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None, observer: Observer
 ) -> None:
-    """Resume from a checkpoint if there is one, else begin with an empty log. All processes call it, as `resume`.
+    """Resume from a checkpoint if there is one, else begin with an empty log. All processes must call this.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.config import GPT2Config
@@ -120,13 +120,13 @@ def resume_or_begin(
         if run is not None:
             observer.note(f"{quote_path(run.path)}: resumed at step {trainer.steps}")
     elif run is not None:
-        run.rewind_metrics(0)  # a run killed before its first checkpoint leaves a log
+        run.rewind_metrics(0)  # a run killed before its first checkpoint left a log
 
 
 def read_state(
     trainer: Trainer, saved: SavedCheckpoint | None
 ) -> tuple[Weights, Mapping[str, Array], Mapping[str, object]]:
-    """Return weights, arrays and document of a checkpoint. All processes call it, as `resume`.
+    """Return the weights, arrays and document of a checkpoint. All processes must call this, as `resume`.
 
     >>> from types import SimpleNamespace
     >>> saved = SimpleNamespace(weights=lambda: "weights", arrays=dict, document={"step": 1})
@@ -147,12 +147,12 @@ def read_state(
 def run_to_end(
     trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[], Path | None] | None = None
 ) -> Outcome:
-    """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
+    """Train until the schedule ends or a signal stops the run. Under torchrun only process 0 has a `run`.
 
-    SIGINT, SIGTERM or SIGHUP to any process saves at the end of the step and stops; SIGUSR1 saves and continues. At
-    the end the averaged weights, or the last ones if these are better, are written to RUN/model, or `finish` writes the
-    model.
-    Raises RunError if the run cannot continue or be saved, EngineError if the memory is not enough.
+    SIGINT, SIGTERM or SIGHUP to any process saves at the end of the step and stops; SIGUSR1 saves and continues. At the
+    end `finish` writes the model. By default the averaged weights are written to RUN/model, or the last weights if
+    those have a lower loss. Raises RunError if the run cannot continue or be saved, EngineError if it runs out of
+    memory.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.config import GPT2Config
@@ -186,7 +186,7 @@ def run_to_end(
 
 @contextmanager
 def _memory_errors(trainer: Trainer) -> Iterator[None]:
-    """Turn PyTorch's errors of memory that cannot be allocated into an EngineError of one line."""
+    """Turn PyTorch's out-of-memory errors into a one-line EngineError."""
     try:
         yield
     except RuntimeError as error:
@@ -200,11 +200,11 @@ def _memory_errors(trainer: Trainer) -> Iterator[None]:
 
 @contextmanager
 def _compiler_errors() -> Iterator[None]:
-    """Turn the errors of torch.compile, of many lines, into an EngineError of one line."""
+    """Turn torch.compile's long errors into a one-line EngineError."""
     try:
         yield
     except RuntimeError as error:
-        dynamo = sys.modules.get("torch._dynamo.exc")  # which takes a second to import, and has been where it raises
+        dynamo = sys.modules.get("torch._dynamo.exc")  # takes a second to import; already imported if it raised
         if dynamo is None or not isinstance(error, dynamo.TorchDynamoException):
             raise
         lines = [line.strip() for line in str(error).splitlines() if not line.endswith("raised:")]
@@ -214,7 +214,7 @@ def _compiler_errors() -> Iterator[None]:
 
 @contextmanager
 def _write_errors(loop: "_Loop") -> Iterator[None]:
-    """Let the error of writing that ends a run say where it can be resumed."""
+    """Add the step at which the run can be resumed to a write error that ends it."""
     try:
         yield
     except WriteError as error:
@@ -228,12 +228,12 @@ class _Loop:
         self.observer = observer
         self.tensorboard = EventWriter(run.path, trainer.steps) if run and trainer.config.tensorboard else None
         self.saved = trainer.restored  # the step of the last checkpoint
-        self.best = trainer.best  # of those that are saved
+        self.best = trainer.best  # best evaluation among the saved checkpoints
         self.valid_loss: object = None  # of the last evaluation of this session
         self.troubles: set[str] = set()  # errors that did not stop the run
 
     def step(self, wants_save: bool) -> None:
-        """Take a step, then evaluate and save if that is due."""
+        """Take a training step, then evaluate and save if due."""
         trainer = self.trainer
         config = trainer.config
         done = trainer.step()
@@ -266,9 +266,10 @@ class _Loop:
         return True
 
     def save(self, *, is_last: bool = False) -> None:
-        """Save a checkpoint of the last step unless there is one, then delete those that are not to be kept.
+        """Save a checkpoint of the last step, unless it is already saved, and delete checkpoints that are not to be
+        kept.
 
-        Raises RunError if it cannot be saved, unless the run is to continue and this is not its last one.
+        Raises RunError if it cannot be saved, unless `on_save_error` is "continue" and this is not the last save.
         """
         trainer = self.trainer
         if self.saved == trainer.steps:
@@ -289,17 +290,17 @@ class _Loop:
             self.saved = trainer.steps
             self.best = trainer.best
         elif trainer.config.keep_best:
-            trainer.best = self.best  # which is still there, unlike that of this step
+            trainer.best = self.best  # that checkpoint exists, unlike this step's
 
     def last_checkpoint(self) -> str:
-        """Say where the same command resumes."""
+        """Return a message that says where the same command resumes."""
         if self.saved is None:
             return "no checkpoint is saved: the same command starts anew"
         return f"the last checkpoint is that of step {self.saved}: the same command resumes there"
 
     @contextmanager
     def _tolerating(self, *, may_continue: bool = True) -> Iterator[None]:
-        """Enter a context in which an error of writing is a note if the run is to continue, each one once."""
+        """Report a write error as a warning, once per message, and continue, if `on_save_error` is "continue"."""
         try:
             yield
         except WriteError as error:
@@ -310,7 +311,7 @@ class _Loop:
             self.troubles.add(str(error))
 
     def finish(self) -> Path | None:
-        """Evaluate the averaged weights, if there are some; write them, or the last ones where these are better."""
+        """Evaluate the averaged weights, if any; write them, or the last weights if those have a lower loss."""
         trainer = self.trainer
         if not trainer.average.values:
             return self._write_model()
@@ -330,7 +331,7 @@ class _Loop:
         return self.run.finish(self.trainer.weights(), self.trainer.codec, side_files=self.trainer.side_files)
 
     def _log(self, event: Event) -> None:
-        """Log an event, and pass it to the observer, which may end the run in all processes."""
+        """Log an event and pass it to the observer, which may end the run in all processes."""
         trainer = self.trainer
         if self.run is not None:
             with self._tolerating():
@@ -342,7 +343,7 @@ class _Loop:
         trainer.stopping = bool(trainer.world.largest(trainer.stopping)[0])
 
     def close(self) -> None:
-        """End the observer, and close the event file for TensorBoard, if there is one."""
+        """End the observer's session, and close TensorBoard's event file, if any."""
         self.trainer.leave()
         self.observer.end()
         if self.tensorboard is not None:

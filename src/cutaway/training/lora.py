@@ -1,7 +1,7 @@
-"""Low-rank adaptation (LoRA): each adapted matrix is frozen, and the product of two small ones is added to it.
+"""Low-rank adaptation (LoRA): each adapted matrix is frozen, and the product of two small matrices is added to it.
 
-A (r, in) is random and B (out, r) is zero, so that before the first step the model is the base, exactly.
-Source: Hu et al. 2021, "LoRA", arXiv:2106.09685; names, scale and initialisation are those of huggingface/peft.
+A (r, in) is random and B (out, r) is zero, so before the first step the model equals the base model exactly.
+Source: Hu et al. 2021, "LoRA", arXiv:2106.09685; names, scale and initialisation follow huggingface/peft.
 """
 
 import math
@@ -20,11 +20,11 @@ from cutaway.engines.pytorch.products import linear
 class LoRALinear(Linear):
     """A linear layer x W^T + b with scale * (x A^T) B^T added. Only A (r, in) and B (out, r) are trained.
 
-    It shares the parameters of the layer that it replaces, under their names.
+    It shares the parameters of the layer that it replaces, under the same names.
     """
 
     def __init__(self, linear: nn.Linear, r: int, alpha: float, dropout: float, generator: torch.Generator) -> None:
-        nn.Module.__init__(self)  # no weights of its own
+        nn.Module.__init__(self)  # Linear's own __init__ would allocate weights
         self.in_features = linear.in_features
         self.out_features = linear.out_features
         self.weight = linear.weight
@@ -44,7 +44,7 @@ class LoRALinear(Linear):
 def add_lora(
     model: GPT2, *, r: int, alpha: float, dropout: float = 0.0, targets: Sequence[str], seed: int
 ) -> list[str]:
-    """Add LoRA to the target matrices of every block, freeze everything else, and return the names of the matrices.
+    """Add LoRA to the target matrices of every block, freeze all other parameters, and return the matrices' names.
 
     `targets` are names such as "c_attn" or "mlp.c_proj"; raises UsageError for an unknown one.
 
@@ -60,7 +60,7 @@ def add_lora(
     for name in names:
         linear = model.get_submodule(name)
         assert isinstance(linear, nn.Linear), name
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # it uses 32 bits
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # a seed of 32 bits
         parent, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent), attribute, LoRALinear(linear, r, alpha, dropout, generator))
     return names
@@ -79,7 +79,7 @@ def lora_layers(model: GPT2) -> Iterator[tuple[str, LoRALinear]]:
 
 
 def read_lora(model: GPT2, *, base: str, r: int, alpha: float, dropout: float, targets: Sequence[str]) -> Adapter:
-    """Return a copy of the adapter that a model has learned; `base` is the name of the model that it adapts.
+    """Return a copy of the adapter that a model has learned; `base` is the name of the base model.
 
     >>> from cutaway.config import GPT2Config
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))

@@ -1,7 +1,7 @@
-"""The training objective: cross-entropy over GPT-2's 50,257 tokens, without ever holding all logits.
+"""The training objective: cross-entropy over GPT-2's 50,257 tokens, without holding all logits in memory.
 
-The output matrix takes most of a small model's arithmetic. Its loss and gradients are computed together, a chunk of
-tokens at a time; and where even that is too slow, over a sample of the vocabulary (`SampledVocabulary`).
+The output matrix takes most of a small model's FLOPs. Loss and gradients are computed together, one chunk of tokens at
+a time, and optionally over a sample of the vocabulary (`SampledVocabulary`), which is faster.
 """
 
 import math
@@ -17,7 +17,7 @@ from cutaway.engines.pytorch import fused
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.engines.pytorch.products import accumulate, add_product, columns_of, linear
 
-ROWS = 128  # a masked batch has a multiple of so many rows
+ROWS = 128  # the learned rows of a masked batch are padded to a multiple of this
 
 Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 Add = Callable[[Tensor, Tensor, Tensor], None]
@@ -26,13 +26,13 @@ Add = Callable[[Tensor, Tensor, Tensor], None]
 def cross_entropy_slope(
     logits: Tensor, offset: Tensor, targets: Tensor, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its gradient with
-    respect to the logits, (n, k) in their dtype. Rows with a negative target are ignored.
+    """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its gradient (n, k)
+    with respect to the logits, in their dtype. Rows with a negative target are ignored.
 
     With label smoothing the gradient is that of the smoothed loss: a share `smoothing` of each target is spread evenly
-    over the vocabulary, where the offset is finite. The loss that is returned, and logged, is always without.
+    over the tokens whose offset is finite. The returned loss, which is logged, is never smoothed.
 
-    This is what torch.compile makes one pass of; `cross_entropy_slope_in_place` computes the same without it.
+    torch.compile fuses this into one pass; `cross_entropy_slope_in_place` computes the same without torch.compile.
 
     >>> loss, slope = cross_entropy_slope(torch.zeros(2, 4), torch.zeros(4), torch.tensor([1, -1]))
     >>> round(loss.item(), 4), slope.tolist()
@@ -56,9 +56,9 @@ def cross_entropy_slope(
 def cross_entropy_slope_in_place(
     logits: Tensor, offset: Tensor, targets: Tensor, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Return what `cross_entropy_slope` returns, computed in the memory of one (n, k) tensor.
+    """Return the same as `cross_entropy_slope`, in the memory of one (n, k) tensor.
 
-    Uncompiled, each operation reads or writes (n, k) numbers, which takes most of the time: here six of them do.
+    Without torch.compile, reading and writing (n, k) numbers takes most of the time. Here only six operations do that.
 
     >>> loss, slope = cross_entropy_slope_in_place(torch.zeros(2, 4), torch.zeros(4), torch.tensor([1, -1]))
     >>> round(loss.item(), 4), slope.tolist()
@@ -73,7 +73,7 @@ def cross_entropy_slope_in_place(
     exp = x.sub_(largest).exp_()
     total = exp.sum(-1, keepdim=True)
     loss = ((largest + total.log() - score) * counts).sum()
-    slope = exp.div_(total / counts)  # by infinity in a row that is ignored
+    slope = exp.div_(total / counts)  # divides by infinity in an ignored row
     if smoothing:
         there = offset.isfinite().float()
         slope.sub_(there * (smoothing / there.sum()) * counts)
@@ -82,7 +82,7 @@ def cross_entropy_slope_in_place(
 
 
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return True on a GPU where the kernel of cross-entropy serves.
+    """Return True on a GPU on which the cross-entropy kernel works.
 
     >>> has_kernel(torch.device("cpu"), torch.bfloat16)
     False
@@ -92,9 +92,9 @@ def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
 
 @cache
 def kernel_agrees(device: torch.device, dtype: torch.dtype) -> bool:
-    """Compare the kernel of `fused.cross_entropy_slope` with `cross_entropy_slope` on some rows.
+    """Compare the kernel `fused.cross_entropy_slope` with `cross_entropy_slope` on some rows.
 
-    A GPU, a driver or a Triton on which it fails or computes something else is trained on without it.
+    If the kernel fails or differs with this GPU, driver or Triton version, training does not use it.
 
     >>> kernel_agrees(torch.device("meta"), torch.bfloat16)
     False
@@ -112,14 +112,14 @@ def kernel_agrees(device: torch.device, dtype: torch.dtype) -> bool:
         expected = cross_entropy_slope(logits, *arguments, 0.1)
         found = fused.cross_entropy_slope(logits.clone(), *arguments, n_vocab=n_vocab, is_sampled=True, smoothing=0.1)
         return all(torch.allclose(a, b, rtol=0.02, atol=1e-6) for a, b in zip(found, expected, strict=True))
-    except Exception:  # noqa: BLE001  # of the compiler, the driver or Triton
+    except Exception:  # noqa: BLE001  # from the compiler, the driver or Triton
         return False
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of h @ w.T + offset, `chunk` rows at a time; gradients are computed in the forward pass.
 
-    The offset may be longer than `w` has rows: for the rest, which pad the vocabulary, it is -infinity.
+    The offset may be longer than `w` has rows. The additional entries pad the vocabulary and are -infinity.
     """
 
     @staticmethod
@@ -136,7 +136,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             loss, slope = slope_of(linear(h[rows], table), offset, targets[rows])
             total += loss
             dh[rows] = linear(slope, columns)
-            if ctx.needs_input_grad[1]:  # a third of the work, which a frozen output matrix saves
+            if ctx.needs_input_grad[1]:  # a third of the work; skipped if the output matrix is frozen
                 add(dw, slope, h[rows])
         ctx.save_for_backward(dh, dw)
         return total
@@ -149,7 +149,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _padded_table(w: Tensor, n_rows: int, dtype: torch.dtype) -> Tensor:
-    """Return `w` in a dtype, with zeros for rows up to `n_rows`."""
+    """Return `w` in a dtype, padded with rows of zeros to `n_rows`."""
     if len(w) == n_rows:
         return w.to(dtype)
     table = w.new_zeros(n_rows, w.shape[1], dtype=dtype)
@@ -158,9 +158,9 @@ def _padded_table(w: Tensor, n_rows: int, dtype: torch.dtype) -> Tensor:
 
 
 class CrossEntropy:
-    """The summed loss in nats of an output matrix `w` (V, d) after hidden states (n, d), `chunk` rows at a time.
+    """Computes the summed loss in nats of hidden states (n, d) and an output matrix `w` (V, d), `chunk` rows at a time.
 
-    Negative targets, of (n,), are ignored. Label `smoothing` changes the gradient alone.
+    Targets (n,) that are negative are ignored. Label `smoothing` changes the gradient only.
 
     >>> loss = CrossEntropy(compiled=False)(torch.zeros(2, 3), torch.ones(4, 3), torch.tensor([1, -1]))
     >>> round(loss.item(), 4)
@@ -175,13 +175,13 @@ class CrossEntropy:
         self.add = partial(add_product, add=torch.compile(accumulate, dynamic=False) if compiled else accumulate)
 
     def __call__(self, h: Tensor, w: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""
+        """Compute the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""
         padding = -len(w) % 64
         offset = F.pad(torch.zeros(len(w), device=w.device), (0, padding), value=-math.inf)
         return self._apply(h, w, offset, targets, is_sampled=False)
 
     def sampled(self, h: Tensor, w: Tensor, targets: Tensor, sample: "SampledVocabulary") -> Tensor:
-        """Return an estimate of that loss from the rows of `w` in a sample."""
+        """Estimate the loss from the rows of `w` that are in a sample of the vocabulary."""
         table = w.index_select(0, sample.ids)
         return self._apply(h, table, sample.offset, sample.places(targets), is_sampled=True)
 
@@ -204,7 +204,7 @@ class CrossEntropy:
 
 
 class Objective(nn.Module):
-    """A model together with its loss, as one module: its forward pass is what DDP and FSDP wrap.
+    """A model with its loss as one module, whose forward pass DDP and FSDP wrap.
 
     >>> from cutaway.config import GPT2Config
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
@@ -227,9 +227,9 @@ class Objective(nn.Module):
         n_prefix: Tensor | None = None,
         sample: "SampledVocabulary | None" = None,
     ) -> Tensor:
-        """Return the summed loss in nats of targets (B, T) after ids (B, T), of those that are `learned` if given.
+        """Return the summed loss in nats of targets (B, T), or only of the `learned` (B, T) ones, given ids (B, T).
 
-        The first `n_prefix` (B,) ids of a row see each other.
+        The first `n_prefix` (B,) ids of each row attend to each other.
         """
         h = self.model.hidden(ids, n_prefix=n_prefix).flatten(0, 1)
         targets = targets.flatten()
@@ -242,18 +242,18 @@ class Objective(nn.Module):
 
 
 def _learned_rows(h: Tensor, targets: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the learned rows, padded to a multiple of ROWS with rows that are ignored: few shapes to compile."""
+    """Return the learned rows, padded with ignored rows to a multiple of ROWS, so that few shapes are compiled."""
     rows = learned.nonzero().flatten()
     padding = -len(rows) % ROWS
     return F.pad(h[rows], (0, 0, 0, padding)), F.pad(targets[rows], (0, padding), value=-1)
 
 
 class SampledVocabulary:
-    """A sampled softmax's vocabulary for one step: its targets, the frequent tokens, and a random sample of the others.
+    """The vocabulary of a step's sampled softmax: its targets, frequent tokens, and a random sample of the others.
 
-    A randomly drawn token is weighted by the inverse of its probability of being drawn, so the estimate of the
-    softmax's sum is unbiased. `size` is rounded up to a multiple of 1,024, with at least 1,024 drawn.
-    `targets` and `frequent` are on the CPU; the sample can be moved `to` a device.
+    A randomly drawn token is weighted by the inverse of its probability of being drawn, so that the estimate of the
+    softmax denominator is unbiased. `size` is rounded up to a multiple of 1,024, and at least 1,024 tokens are drawn.
+    `targets` and `frequent` are on the CPU; `to` moves the sample to a device.
     """
 
     def __init__(self, n_vocab: int, targets: Tensor, frequent: Tensor, size: int, generator: torch.Generator) -> None:
@@ -267,18 +267,18 @@ class SampledVocabulary:
         drawn = others[torch.randperm(len(others), generator=generator)[:n_drawn]]
         self.ids = torch.cat([known.nonzero().flatten(), drawn])
         self.offset = torch.zeros(len(self.ids))
-        if len(drawn):  # none is left of a small vocabulary, all of which occurs in the batch
+        if len(drawn):  # empty if the batch holds all of a small vocabulary
             self.offset[n_known:] = math.log(len(others) / len(drawn))
         self._place = torch.empty(n_vocab, dtype=torch.long)
         self._place[self.ids] = torch.arange(len(self.ids))
 
     def to(self, device: torch.device) -> "SampledVocabulary":
-        """Move the sample to a device, and return it."""
+        """Move the sample to a device and return it."""
         self.ids = self.ids.to(device)
         self.offset = self.offset.to(device)
         self._place = self._place.to(device)
         return self
 
     def places(self, targets: Tensor) -> Tensor:
-        """Return the indices of the targets in `ids`, in their shape; a negative target stays negative."""
+        """Return the indices of the targets in `ids`, in the shape of `targets`; a negative target stays negative."""
         return torch.where(targets < 0, targets, self._place[targets.clamp(min=0)])

@@ -1,7 +1,6 @@
 """Manifest of a saved checkpoint: size and SHA-256 of every file, so that corruption is detected before use.
 
-It is written last. It holds the SHA-256 of itself and has exactly one valid spelling, so that a flipped bit in it is
-detected as well.
+It is written last. It holds its own SHA-256 and has exactly one valid encoding, so a flipped bit in it is detected too.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ FORMAT = "cutaway-checkpoint/1"
 
 
 def write_manifest(directory: Path, step: int) -> None:
-    """Write the manifest of the files that a directory holds. Raises OSError.
+    """Write the manifest of the files in a directory. Raises OSError.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -39,8 +38,7 @@ def write_manifest(directory: Path, step: int) -> None:
 def check_manifest(directory: Path, step: int) -> dict[str, object]:
     """Check every byte of a saved checkpoint and return its manifest.
 
-    Raises CheckpointError naming the first file that is missing, unlisted or damaged, and for another step than
-    `step`.
+    Raises CheckpointError, naming the first file that is missing, unlisted or damaged, or if the step is not `step`.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -61,7 +59,7 @@ def check_manifest(directory: Path, step: int) -> dict[str, object]:
     if manifest.get("step") != step:
         raise_checkpoint_error(path, f"is of step {quote(manifest.get('step'))}, not {step}")
     files = manifest.get("files")
-    assert isinstance(files, dict)  # as it was written, or its SHA-256 would differ
+    assert isinstance(files, dict)  # guaranteed by its SHA-256
     try:
         _check_files(directory, files)
     except OSError as error:
@@ -83,14 +81,14 @@ def _check_files(directory: Path, files: Mapping[str, Mapping[str, object]]) -> 
 
 
 def _encode(body: Mapping[str, object]) -> bytes:
-    """Return the one valid spelling of a manifest."""
+    """Return the one valid encoding of a manifest."""
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     return (json.dumps({**body, "sha256": digest}, indent=2, sort_keys=True) + "\n").encode()
 
 
 @cache
 def fingerprint() -> dict[str, str]:
-    """Return what the rounding of a computation depends on: versions, machine and processor.
+    """Return what determines the rounding of a computation: versions, machine and processor.
 
     >>> sorted(fingerprint())
     ['cutaway', 'machine', 'numpy', 'processor', 'python', 'torch']

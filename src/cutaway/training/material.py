@@ -1,4 +1,4 @@
-"""Material of a fine-tuning run: everything that is read from its files, tokenized and split."""
+"""Data of a fine-tuning run: the contents of its files, tokenized and split."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -31,10 +31,9 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that is read from the files of a run: batches, held-out examples, and what the samples begin with.
+    """Data of a run: batches, held-out examples, and prompts for samples.
 
-    `texts` are the token ids to train on, `digest` the SHA-256 of the files. `is_chat` says that they hold
-    conversations.
+    `texts` are the token ids to train on, `digest` the SHA-256 of the files. `is_chat` is True for conversations.
     """
 
     source: BatchSource
@@ -51,19 +50,19 @@ class Material:
 
     @property
     def side_files(self) -> dict[str, str]:
-        """Texts that say what a model has learned from this, by the names of their files (`save_checkpoint`)."""
+        """Side files by name, which describe what a model learns from this (see `save_checkpoint`)."""
         texts = {TASK: self.task.toml} if self.task else {}
         return texts | ({CHAT_TEMPLATE_FILE: CHAT_TEMPLATE} if self.is_chat else {})
 
     def validation(self, n_tokens: int) -> list[Validation]:
-        """Return the held-out examples, if there are any, with at most `n_tokens` learned tokens."""
+        """Return the held-out examples, if any, with at most `n_tokens` learned tokens."""
         if self.valid is None:
             return []
         batches = padded_batches(self.valid.examples, n_tokens)
         return [Validation(lambda n_ctx: batches, self.valid.n_bytes / self.valid.n_learned)]
 
     def rows_per_evaluation(self, n_tokens: int) -> float:
-        """Return the rows to train on that have as many tokens as `validation(n_tokens)`."""
+        """Return how many training rows have as many tokens as `validation(n_tokens)`."""
         batches = [batch for part in self.validation(n_tokens) for batch in part.windows(0)]
         return sum(batch.inputs.size for batch in batches) / self.tokens_per_row
 
@@ -74,7 +73,7 @@ class Material:
 
 
 def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
-    """Read, split and tokenize the files of a run. Raises UsageError, which names file and line, if one is invalid.
+    """Read, split and tokenize the files of a run. Raises UsageError, naming file and line, if one is invalid.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.tokenizer.fast import Tokenizer
@@ -116,9 +115,9 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
 def _divide(
     config: FineTuneConfig, records: list[AnyRecord], read: Callable[[Path], list[AnyRecord]]
 ) -> tuple[list[AnyRecord], list[AnyRecord], int]:
-    """Return the records to train on and to validate on, and how many of these are among those.
+    """Return the training records, the held-out records, and how many held-out records are also in the training data.
 
-    Raises UsageError if all are.
+    Raises UsageError if all held-out records are.
     """
     share = config.valid_share
     if share is not None:
@@ -176,7 +175,7 @@ def _summary(made: ExampleSet, valid: ExampleSet | None, n_both: int, side: str)
 
 
 def shorten(prompt: str, codec: Codec, n_tokens: int) -> str:
-    """Return the end of a prompt that has no more than so many tokens.
+    """Truncate a prompt on the left to at most `n_tokens` tokens.
 
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> shorten("A robot must obey", Tokenizer.gpt2(), 2)
@@ -187,7 +186,7 @@ def shorten(prompt: str, codec: Codec, n_tokens: int) -> str:
 
 
 def join_neighbours(records: Sequence[Record], chosen: set[bytes]) -> list[Record]:
-    """Join the blocks of a text that are chosen and follow one another: each is a document.
+    """Join consecutive chosen blocks of a text into one document each.
 
     >>> blocks = [Record(f"text:{n}", (Turn("", str(n)),), is_document=True) for n in range(5)]
     >>> [record.turns[0].completion for record in join_neighbours(blocks, {blocks[n].digest for n in (0, 1, 3)})]
@@ -211,7 +210,7 @@ def join_neighbours(records: Sequence[Record], chosen: set[bytes]) -> list[Recor
 def _source(
     records: Sequence[Record], made: ExampleSet, codec: Codec, n_ctx: int, seed: int, *, is_text: bool
 ) -> tuple[BatchSource, Sequence[NDArray[np.integer]], float]:
-    """Return the batches, the texts and the rows of an epoch: windows of a text that is long enough, else examples."""
+    """Return the batches, the texts and the rows per epoch: windows of a text if it is long enough, else examples."""
     if is_text and made.n_learned > 4 * n_ctx:
         bos = [] if codec.bos is None else [codec.bos]
         documents = [[*bos, *codec.encode(record.turns[0].completion)] for record in records]

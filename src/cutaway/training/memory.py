@@ -1,23 +1,23 @@
-"""Memory of a process that trains on a CPU: what is freed serves the next step, and oneDNN keeps little."""
+"""Memory of a process that trains on a CPU: reuse freed memory for the next step, and limit oneDNN's cache."""
 
 import ctypes
 import os
 
-# Of glibc's <malloc.h>.
+# From glibc's <malloc.h>.
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
 _CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-_PRIMITIVES = 128  # of which a step takes some thirty for each shape of its batch
-_TOP_PAD = 64 << 20  # bytes by which the heap grows at a time at least
+_PRIMITIVES = 128  # a step uses about thirty for each shape of batch
+_TOP_PAD = 64 << 20  # bytes by which the heap grows at least
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to keep what is freed for the next tensor; False where the C library has no such setting.
+    """Tell glibc's malloc to keep freed memory for the next tensor; return False if the C library has no such setting.
 
-    By default each tensor of more than 32 MB, such as the gradient of the embedding, is mapped and unmapped by the
-    kernel: for a small model on a CPU its page faults take more time than the arithmetic of a step. It is for batches
-    of about as many tokens each: tensors of ever other sizes would leave holes, and the process would grow.
+    By default the kernel maps and unmaps each tensor of more than 32 MB, such as the gradient of the embedding. For a
+    small model on a CPU the page faults take more time than the arithmetic of a step. Use this only if batches have
+    about the same number of tokens: with tensors of many different sizes the heap would fragment and grow.
 
     >>> keep_freed_memory() in (True, False)
     True
@@ -30,10 +30,10 @@ def keep_freed_memory() -> bool:
 
 
 def limit_primitive_cache() -> None:
-    """Let oneDNN, PyTorch's library of products, keep fewer products prepared, unless the environment says how many.
+    """Limit the primitive cache of oneDNN, PyTorch's library for matrix products, unless the environment sets its size.
 
-    It prepares each anew for every shape and keeps the last 1,024 of them: with batches of many lengths, in bfloat16,
-    these take gigabytes. It has to be told before its first product.
+    oneDNN prepares a primitive for every shape and by default caches the last 1,024. With batches of many lengths in
+    bfloat16 they take gigabytes. The limit must be set before the first matrix product.
 
     >>> limit_primitive_cache()
     >>> _CACHE in os.environ

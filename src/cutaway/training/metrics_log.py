@@ -1,7 +1,7 @@
-"""The log of a run, `metrics.jsonl`: one JSON object per line, each with its "step" and "kind".
+"""The log of a run, `metrics.jsonl`: one JSON object per line, each with a "step" and a "kind".
 
-Lines come in the order of their steps. A line is appended by one write; what a crash left after the last save is
-truncated when the run resumes from that save, so that a run that was killed has the log of one that was not.
+Lines are in order of steps, and each is appended with one write. When a run resumes from a checkpoint, the lines after
+its save are truncated. So a run that was killed ends with the same log as one that was not.
 """
 
 import json
@@ -39,22 +39,22 @@ class MetricsLog:
         end = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, line)
-            if written < len(line):  # the disk is full: a second write says so
+            if written < len(line):  # the disk is full: a second write raises the error
                 os.write(self._file, line[written:])
         except OSError:
-            os.ftruncate(self._file, end)  # the next line must not continue a torn one
+            os.ftruncate(self._file, end)  # so that the next line does not continue a torn one
             raise
 
     def sync(self) -> None:
-        """Sync all lines, and the directory entry of the file, to disk. Raises OSError."""
+        """Sync all lines and the directory entry of the file to disk. Raises OSError."""
         if self._file is not None:
             os.fsync(self._file)
             sync(self.path.parent)
 
     def rewind(self, step: int, last: Mapping[str, object]) -> None:
-        """Truncate the log after the line `last`, the last one of `step`, which is added if it is missing.
+        """Truncate the log after `last`, the last line of `step`; append that line if it is missing.
 
-        Raises RunError if a line before it is damaged: what follows that line would be lost.
+        Raises RunError if an earlier line is damaged, because the lines after it would be lost.
         """
         self.close()
         with self._run_errors("cannot be rewound"):
@@ -74,7 +74,7 @@ class MetricsLog:
             self.path.unlink(missing_ok=True)
 
     def _up_to(self, step: int, lines: list[bytes]) -> list[bytes]:
-        """Return the lines before the first that is torn or of a later step."""
+        """Return the lines before the first one that is torn or belongs to a later step."""
         steps = [_step(line, self.path) for line in lines]
         end = next((index for index, of in enumerate(steps) if of is None or of > step), len(lines))
         if any(of is not None and of <= step for of in steps[end:]):
@@ -95,7 +95,7 @@ class MetricsLog:
             raise WriteError(f"{quote_path(self.path)}: {what}: {error.strerror}") from None
 
     def close(self) -> None:
-        """Close the file; appending opens it again."""
+        """Close the file; `append` opens it again."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -106,7 +106,7 @@ def _encode(event: Mapping[str, object]) -> bytes:
 
 
 def _step(line: bytes, path: Path) -> int | None:
-    """Return the step of a line, None for a torn or damaged one."""
+    """Return the step of a line; None if the line is torn or damaged."""
     try:
         step = parse_object(line, path).get("step")
     except CheckpointError:
@@ -115,7 +115,7 @@ def _step(line: bytes, path: Path) -> int | None:
 
 
 def read_metrics(directory: str | Path) -> list[dict[str, object]]:
-    """Return the events of a run, without a torn last line; none if there is no log yet.
+    """Return the events of a run, without a torn last line; an empty list if there is no log yet.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:

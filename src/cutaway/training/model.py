@@ -18,7 +18,7 @@ from cutaway.untrusted import quote, quote_name
 
 
 def find_device(name: str) -> torch.device:
-    """Return a device by name; "auto" is CUDA where there is one, else the CPU. Raises UsageError if it is missing.
+    """Return a device by name; "auto" is CUDA if available, else the CPU. Raises UsageError if it is missing.
 
     >>> find_device("cpu")
     device(type='cpu')
@@ -32,7 +32,7 @@ def find_device(name: str) -> torch.device:
 
 
 def process_device(name: str, threads: int | None, world: World) -> torch.device:
-    """Return this process's own device of a name, and select it, with that many CPU threads; None: PyTorch's number.
+    """Select and return this process's device, and set the number of CPU threads; None keeps PyTorch's default.
 
     Raises UsageError if a machine has too few GPUs.
 
@@ -54,11 +54,11 @@ def process_device(name: str, threads: int | None, world: World) -> torch.device
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise EngineError if torch.compile would find no C++ compiler, which it needs for a CPU.
+    """Raise EngineError if torch.compile would find no C++ compiler, which it needs on a CPU.
 
     >>> check_compiler(torch.device("meta"))
     """
-    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch.compile looks for it
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # torch.compile's choice
     if device.type == "cpu" and shutil.which(name) is None:
         raise EngineError(f"--compile needs a C++ compiler, and there is no {quote_name(name)}: leave out --compile")
 

@@ -1,7 +1,7 @@
-"""Muon: momentum that is orthogonalised, matrix by matrix, before it is applied, with a second moment per output.
+"""Muon: the momentum of each matrix is orthogonalised before it is applied, with a second moment per output.
 
 Sources: Keller Jordan 2024 (Muon); Amsel et al. 2025 (the coefficients, "Polar Express"); Li et al. 2025 (the second
-moment, "NorMuon"). PyTorch's own Muon always orthogonalises in bfloat16, which on a CPU without bfloat16 arithmetic
+moment, "NorMuon"). PyTorch's own Muon always orthogonalises in bfloat16. On a CPU without bfloat16 arithmetic that
 takes four fifths of a step.
 """
 
@@ -21,11 +21,11 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 SECOND_MOMENT = 0.95  # decay of an output's second moment
-ADAMW_RMS = 0.2  # root mean square of an update at learning rate 1, near AdamW's (Moonlight, 2025)
+ADAMW_RMS = 0.2  # root mean square of an update at learning rate 1, close to AdamW's (Moonlight, 2025)
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return roughly the nearest orthogonal matrix to each of (n, rows, columns): singular values come near 1.
+    """Approximate the nearest orthogonal matrix to each of (n, rows, columns): the singular values get close to 1.
 
     >>> orthogonal = orthogonalise(torch.tensor([[[3.0, 0.0], [0.0, 0.5]]]))
     >>> bool(((torch.linalg.svdvals(orthogonal) - 1).abs() < 0.2).all())
@@ -42,10 +42,10 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 class NorMuon:
-    """An optimizer for the matrices (out, in) of the blocks; queries, keys and values are orthogonalised apart.
+    """An optimizer for the matrices (out, in) of the blocks. Queries, keys and values are orthogonalised separately.
 
-    `dtype` is what matrices are multiplied in. Moments are kept by name, so that a run can save and restore them.
-    Sharded gradients are gathered to be orthogonalised, and each process applies its part of the update.
+    `dtype` is the compute dtype of matrix products. Moments are stored by name, so that a run can save and restore
+    them. Sharded gradients are gathered for orthogonalisation, and each process applies its part of the update.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], dtype: torch.dtype) -> None:
@@ -56,7 +56,7 @@ class NorMuon:
 
     @torch.no_grad()
     def step(self, lr: float, momentum: float, weight_decay: float) -> None:
-        """Apply the gradients: each update has the root mean square `lr * ADAMW_RMS`, so moments need no correction."""
+        """Apply the gradients. Each update has root mean square `lr * ADAMW_RMS`, so moments need no correction."""
         for name, update in self._orthogonal(momentum).items():
             p = self.parameters[name]
             second = self.second[name].lerp_(update.square().mean(1), 1 - SECOND_MOMENT)
@@ -65,12 +65,12 @@ class NorMuon:
             p.mul_(1 - lr * weight_decay).add_(part_like(update, p), alpha=-lr)
 
     def _orthogonal(self, momentum: float) -> dict[str, Tensor]:
-        """Return the orthogonal update of each matrix by its name; matrices of one shape are computed in one batch."""
+        """Return the orthogonal update of each matrix by name. Matrices of the same shape are computed in one batch."""
         by_shape: dict[torch.Size, list[tuple[str, Tensor]]] = {}
         for name, p in self.parameters.items():
             assert p.grad is not None
             velocity = self.momentum[name].lerp_(p.grad, 1 - momentum)
-            direction = whole(p.grad.lerp(velocity, momentum))  # Nesterov's
+            direction = whole(p.grad.lerp(velocity, momentum))  # Nesterov momentum
             for part in direction.chunk(3, dim=0) if "c_attn" in name else (direction,):
                 by_shape.setdefault(part.shape, []).append((name, part))
         parts: dict[str, list[Tensor]] = {name: [] for name in self.parameters}

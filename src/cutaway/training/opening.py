@@ -1,6 +1,6 @@
-"""Opening of a run: its corpora, the model to start from, the shape. Needs no PyTorch.
+"""Opens the inputs of a run: its corpora, the initial model and the shape. Needs no PyTorch.
 
-So a wrong argument is reported where PyTorch is missing, too.
+So a wrong argument is reported even if PyTorch is missing.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from cutaway.untrusted import quote_path
 
 @dataclass(frozen=True)
 class Beginning:
-    """The corpus of a run and its batches, the checkpoint to start from, if there is one, and the model's shape."""
+    """The corpus of a run, its batches, the initial checkpoint, if any, and the model's shape."""
 
     corpus: Corpus
     source: BatchSource
@@ -31,7 +31,7 @@ class Beginning:
 
 
 def open_beginning(config: TrainingConfig) -> Beginning:
-    """Open what a run begins from. Raises UsageError, or CheckpointError, for what cannot be trained.
+    """Open the inputs of a run. Raises UsageError or CheckpointError if they cannot be trained on.
 
     >>> open_beginning(TrainingConfig())
     Traceback (most recent call last):
@@ -42,12 +42,12 @@ def open_beginning(config: TrainingConfig) -> Beginning:
     source = corpus.source(config.seed)
     shape = model_config(config, corpus, init)
     check_causal(shape, corpus.task is not None and corpus.task.attention == "prefix")
-    source.batch(0, config.batch_size, config.n_ctx)  # raises UsageError for too short a corpus
+    source.batch(0, config.batch_size, config.n_ctx)  # raises UsageError if the corpus is too short
     return Beginning(corpus, source, init, shape)
 
 
 def open_corpus(config: TrainingConfig, init: Checkpoint | None) -> Corpus:
-    """Open what a run trains on: prepared text, or the examples of a task. Raises UsageError if it is invalid.
+    """Open the training data: prepared text, or the examples of a task. Raises UsageError if it is invalid.
 
     >>> open_corpus(TrainingConfig(), None)
     Traceback (most recent call last):
@@ -59,7 +59,7 @@ def open_corpus(config: TrainingConfig, init: Checkpoint | None) -> Corpus:
 
 
 def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None) -> GPT2Config:
-    """Return the shape of the model: that of the configuration, or of the checkpoint to start from.
+    """Return the shape of the model, from the configuration or the initial checkpoint.
 
     Raises UsageError if the checkpoint does not fit the configuration or the data.
 
@@ -89,7 +89,7 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
 
 
 def _check_tokenizer(config: TrainingConfig, corpus: Corpus, init: Checkpoint) -> None:
-    """Raise UsageError if a checkpoint to start from has another tokenizer than the data."""
+    """Raise UsageError if the initial checkpoint and the data have different tokenizers."""
     if not _is_same(init.codec(), corpus.codec):
         raise UsageError(
             f"{quote_path(Path(config.data[0]))} and {config.init} have different tokenizers: "
@@ -98,7 +98,7 @@ def _check_tokenizer(config: TrainingConfig, corpus: Corpus, init: Checkpoint) -
 
 
 def _is_same(ours: TokenCodec | None, theirs: TokenCodec) -> bool:
-    """Return True if the ids of two codecs are the same; of an unknown one that is taken for granted."""
+    """Return True if two codecs have the same ids; an unknown codec (None) is assumed to match."""
     if isinstance(ours, FileTokenizer):
         return ours.encodes_like(theirs)
     return ours is None or ours == theirs

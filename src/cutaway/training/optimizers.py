@@ -11,7 +11,7 @@ from cutaway.training.config import TrainingConfig
 from cutaway.training.muon import NorMuon
 from cutaway.training.sharding import part_like
 
-# Beside Muon, whose updates are large, gains and biases need a higher learning rate than embeddings.
+# With Muon, whose updates are large, gains and biases need a higher learning rate than embeddings.
 VECTOR_LR = 2.5
 ADAMW_EPSILON = 1e-8
 EPSILON_BESIDE_MUON = 1e-10
@@ -21,17 +21,17 @@ class Optimizer(Protocol):
     """An optimizer whose state is named tensors."""
 
     def step(self, rate: float, momentum: float) -> None:
-        """Apply the gradients at a share of the peak rates; `momentum` is Muon's."""
+        """Apply the gradients at the share `rate` of the peak learning rates; `momentum` is Muon's."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return the state by name, as it is now and not a copy: what `restore` takes."""
+        """Return the state by name for `restore`. The tensors are not copied."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Copy a state that `state` returned. Raises CheckpointError if part of it is missing or of another shape."""
+        """Copy in a state from `state`. Raises CheckpointError if a part is missing or has the wrong shape."""
 
 
 def make_optimizer(config: TrainingConfig, parameters: Mapping[str, Tensor]) -> Optimizer:
-    """Return the optimizer of a run for parameters by name; linear layers are (out, in).
+    """Make the optimizer of a run for named parameters; linear layers are (out, in).
 
     >>> weight = torch.nn.Parameter(torch.ones(2, 2))
     >>> optimizer = make_optimizer(TrainingConfig(), {"h.0.mlp.c_fc.weight": weight})
@@ -44,7 +44,7 @@ def make_optimizer(config: TrainingConfig, parameters: Mapping[str, Tensor]) -> 
 
 
 class AdamW:
-    """PyTorch's fused AdamW, with weight decay on matrices and tables only."""
+    """PyTorch's fused AdamW, with weight decay on matrices and embedding tables only."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ def _fit(value: Tensor | None, name: str, parameter: Tensor, key: str) -> Tensor
 
 
 class MuonWithAdamW:
-    """NorMuon for the matrices of the blocks, AdamW without decay for embeddings, of distances too, and vectors."""
+    """NorMuon for the blocks' matrices; AdamW without weight decay for embeddings (also of distances) and vectors."""
 
     def __init__(self, config: TrainingConfig, parameters: Mapping[str, Tensor]) -> None:
         self.config = config

@@ -1,6 +1,6 @@
-"""Cost of a training run, by arithmetic: FLOPs, memory per device, hours, dollars.
+"""Estimated cost of a training run: FLOPs, memory per device, hours, dollars.
 
-Parameters, gradients and AdamW's two moments are float32; matrix products run in a compute dtype of `COMPUTE_BYTES`.
+Parameters, gradients and AdamW's two moments are float32; matrix products use a compute dtype of `COMPUTE_BYTES`.
 Formulas: 6 N + 12 L d T FLOPs per token (forward and backward, attention as if it were not causal; PaLM, appendix B);
 activations are counted tensor by tensor for this package's block, with attention that stores no (T, T) scores.
 """
@@ -32,7 +32,7 @@ TOKENS: dict[float, tuple[Basis, str]] = {
 
 
 def palm_flops_per_token(config: GPT2Config, n_ctx: int) -> int:
-    """Compute the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens: 6 N + 12 L d T.
+    """Compute the FLOPs per token of the forward and backward pass for sequences of `n_ctx` tokens: 6 N + 12 L d T.
 
     >>> palm_flops_per_token(GPT2Config(), 1024)
     859885056
@@ -61,9 +61,9 @@ def block_params(config: GPT2Config) -> int:
 def block_activation_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
     """Compute the bytes per token that a block stores for the backward pass.
 
-    That is the residual stream twice in float32 (the inputs of both LayerNorms), and in the compute dtype 6 vectors of
-    width d (the LayerNorms' outputs, queries, keys, values, the heads' outputs) and 2 of the MLP's width (before and
-    after GELU); and float32 statistics: one a head, two a LayerNorm.
+    In float32: the residual stream twice (the inputs of both LayerNorms), and statistics, one per head and two per
+    LayerNorm. In the compute dtype: 6 vectors of width d (the LayerNorms' outputs, queries, keys, values, the heads'
+    outputs) and 2 of the MLP's width (before and after GELU).
 
     >>> block_activation_bytes(GPT2Config()) // 12  # one of 12 heads' share
     2309
@@ -73,23 +73,23 @@ def block_activation_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) 
 
 
 def activation_bytes(config: GPT2Config, n_tokens: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Compute the bytes of activations of a micro-batch of `n_tokens` tokens at the end of its forward pass.
+    """Compute the bytes of activations at the end of the forward pass of a micro-batch of `n_tokens` tokens.
 
-    With activation checkpointing each block stores its input alone, and is recomputed in the backward pass.
+    With activation checkpointing each block stores only its input and is recomputed in the backward pass.
 
     >>> [round(activation_bytes(GPT2Config(), 8 * 1024, checkpointing=c) / 1e9, 2) for c in (False, True)]
     [2.76, 0.57]
     """
     block = block_activation_bytes(config, item_bytes)
     residual = FLOAT32_BYTES * config.n_embd
-    ends = residual + item_bytes * config.n_embd + 2 * FLOAT32_BYTES  # input and output of ln_f, and its statistics
+    ends = residual + item_bytes * config.n_embd + 2 * FLOAT32_BYTES  # input, output and statistics of ln_f
     if not checkpointing:
         return n_tokens * (config.n_layer * block + ends)
     return n_tokens * (config.n_layer * residual + block + ends)
 
 
 def logits_bytes(config: GPT2Config, chunk: int = LOGITS_CHUNK, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Compute the bytes of one chunk of logits: in the compute dtype, in float32, exponentiated, their gradient.
+    """Compute the bytes of one chunk of logits: in the compute dtype, in float32, exponentials and gradient.
 
     >>> logits_bytes(GPT2Config())
     308779008
@@ -98,7 +98,7 @@ def logits_bytes(config: GPT2Config, chunk: int = LOGITS_CHUNK, item_bytes: int 
 
 
 def head_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Compute the bytes of the output matrix in the compute dtype, and of its float32 gradient.
+    """Compute the bytes of the output matrix in the compute dtype and of its float32 gradient.
 
     >>> head_bytes(GPT2Config())
     231584256
@@ -108,7 +108,7 @@ def head_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device. `working` are weights in the compute dtype, and what a sharded model gathers."""
+    """Bytes on one device. `working` is weights in the compute dtype and what a sharded model gathers."""
 
     weights: int
     gradients: int
@@ -125,8 +125,8 @@ class Memory:
 def replicated_memory(
     config: GPT2Config, n_tokens: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES
 ) -> Memory:
-    """Compute the memory per device with DDP, or of one device: the whole model, and its blocks' weights in the compute
-    dtype, if that is not float32.
+    """Compute the memory per device with DDP, or of a single device. Each holds the whole model, and a copy of the
+    blocks' weights in the compute dtype if that is not float32.
 
     >>> round(replicated_memory(GPT2Config(), 16 * 1024, checkpointing=False).total / 1e9, 1)
     8.2
@@ -141,7 +141,7 @@ def replicated_memory(
 def sharded_memory(
     config: GPT2Config, n_tokens: int, devices: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES
 ) -> Memory:
-    """Compute the memory per device with FSDP2: weights, gradients and moments are sharded; two blocks are gathered at
+    """Compute the memory per device with FSDP2. Weights, gradients and moments are sharded. Two blocks are gathered at
     a time, one block's gradients are float32 until they are sharded, and embeddings stay gathered.
 
     >>> round(sharded_memory(GPT2Config(), 16 * 1024, 8, checkpointing=False).total / 1e9, 1)
@@ -157,7 +157,7 @@ def sharded_memory(
 
 
 def hours(flops: float, devices: int, peak: float, mfu: float) -> float:
-    """Compute the hours that so many FLOPs take on devices that reach a share `mfu` of their peak.
+    """Compute the hours that `flops` take on devices that reach a share `mfu` of their peak.
 
     >>> round(hours(1e19, 8, 989e12, 0.4), 2)
     0.88
@@ -167,7 +167,7 @@ def hours(flops: float, devices: int, peak: float, mfu: float) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity of a plan: its value and unit, the basis of the figure, and where it comes from."""
+    """One quantity of a plan: value, unit, basis of the figure, and source."""
 
     name: str
     value: float
@@ -178,9 +178,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Training:
-    """A run to plan: tokens to read, sequences of `n_ctx` in a step and in a micro-batch of one device.
+    """A run to plan: training tokens, sequences of `n_ctx` tokens per step and per micro-batch of one device.
 
-    Raises UsageError where a number is not positive or is absurd, or sequences are longer than the model's context.
+    Raises UsageError if a number is not positive or too large, or if sequences are longer than the model's context.
     """
 
     config: GPT2Config
@@ -207,9 +207,9 @@ class Training:
 
 
 def plan(training: Training, hardware: Hardware, mfu: float | None = None, dollars: float | None = None) -> list[Row]:
-    """Plan a run on a kind of hardware: all figures, in the order in which they follow from each other.
+    """Plan a run on a kind of hardware: all figures, in order of derivation.
 
-    `mfu` is used instead of the published utilisations, `dollars` per device-hour instead of a published price.
+    `mfu` replaces the published utilisations, `dollars` per device-hour the published price.
 
     >>> from cutaway.training.hardware import find_hardware
     >>> rows = plan(Training(GPT2Config(), tokens=10e9), find_hardware("h100"))

@@ -1,4 +1,4 @@
-"""Curves of runs, read from their `metrics.jsonl`, and of transfer: loss against the share of the data.
+"""Charts of runs, from their `metrics.jsonl`, and of transfer curves: loss against the share of the data.
 
 A line of `metrics.jsonl` is a JSON object with a `step` and a `kind`: "train" has `loss` and `lr`, "eval" has
 `valid_loss`; other kinds are skipped.
@@ -39,7 +39,7 @@ class Curves:
 def read_curves(run: Path) -> Curves:
     """Read the curves of a run directory. Raises UsageError if it has none.
 
-    A last line that is cut short, as a killed run leaves it, is skipped.
+    A torn last line, which a killed run leaves, is skipped.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as run:
@@ -62,7 +62,7 @@ def read_curves(run: Path) -> Curves:
 
 def _events(data: bytes, path: Path) -> Iterator[Event]:
     lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1], 1):  # the last is empty, or cut short
+    for number, line in enumerate(lines[:-1], 1):  # the last one is empty or torn
         try:
             event = json.loads(line)
         except ValueError:
@@ -73,14 +73,14 @@ def _events(data: bytes, path: Path) -> Iterator[Event]:
 
 
 def _columns(events: Sequence[Event], kind: str, names: tuple[str, ...]) -> Points:
-    """Return the steps and the named numbers of all events of a kind that have them: (1 + names, n)."""
+    """Return the steps and the named numbers of all events of a kind that have them all: (1 + len(names), n)."""
     chosen = [[event.get(name) for name in ("step", *names)] for event in events if event.get("kind") == kind]
     rows = [row for row in chosen if all(isinstance(value, int | float) and math.isfinite(value) for value in row)]
     return np.array(rows, np.float64).reshape(-1, 1 + len(names)).T
 
 
 def smooth(values: Points, half: int) -> Points:
-    """Average each value (n,) with its neighbours, equally many on either side, at most `half`.
+    """Average each value (n,) with its neighbours: up to `half`, and the same number on either side.
 
     >>> smooth(np.array([1.0, 2.0, 6.0, 4.0]), 1)
     array([1., 3., 4., 4.])
@@ -93,7 +93,7 @@ def smooth(values: Points, half: int) -> Points:
 
 
 def training_charts(runs: Sequence[Curves]) -> list[Chart]:
-    """Chart the losses of runs, and their learning rates; one run has a colour for each loss, several one each.
+    """Chart the losses and learning rates of runs. A single run has a colour per loss; several have a colour per run.
 
     >>> one = np.array([1.0, 2.0])
     >>> [chart.title for chart in training_charts([Curves("run", one, one, one, one, one)])]
@@ -120,9 +120,9 @@ def _loss_lines(run: Curves, number: int, *, alone: bool) -> Iterator[Line]:
 
 
 def transfer_chart(shares: Sequence[float], losses: Mapping[str, Sequence[Sequence[float]]]) -> Chart:
-    """Chart validation loss against the share of the data that a model learned from, on a logarithmic axis.
+    """Chart validation loss against the share of the data that a model was trained on, on a logarithmic axis.
 
-    `losses` maps a line's label to the losses of all seeds for each share; a line is their mean, its band their range.
+    `losses` maps a line's label to the losses of all seeds for each share. A line is their mean, its band their range.
 
     >>> chart = transfer_chart([0.01, 1.0], {"from scratch": [[5.0, 5.2], [4.0, 4.1]]})
     >>> chart.lines[0].y, chart.x.ticks

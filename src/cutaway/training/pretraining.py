@@ -1,4 +1,4 @@
-"""A run from its configuration, and what may change when it is resumed."""
+"""Training from a configuration, and which settings may change when a run is resumed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -27,7 +27,7 @@ from cutaway.training.runs import SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer
 
-# Settings that do not affect the computation, and those that affect its rounding only.
+# REPORTS do not affect the computation; ROUNDING affects only its rounding.
 REPORTS = frozenset(
     {"eval_every", "eval_tokens", "sample_prompt", "save_every", "keep_last", "keep_best", "tensorboard", "data"}
     | {"on_save_error", "strict"}
@@ -35,7 +35,7 @@ REPORTS = frozenset(
 ROUNDING = frozenset(
     {"micro_batch_size", "dtype", "parallel", "compile", "activation_checkpointing", "device", "threads"}
 )
-# Settings of the schedule: they may change as long as every step taken would have been the same.
+# Settings of the schedule, which may change if all steps taken would have been the same.
 SCHEDULE = frozenset(
     {
         "max_steps",
@@ -53,11 +53,11 @@ SCHEDULE = frozenset(
 
 
 def train(config: TrainingConfig, directory: str | Path, observer: Observer | None = None) -> Outcome:
-    """Train as configured in a run directory, from its last checkpoint if it has one, to the end or a signal.
+    """Train in a run directory until the end or a signal, resuming from its last checkpoint if it has one.
 
-    Raises UsageError, before anything is written, for what cannot be trained, and RunError for what goes wrong in the
-    run. Under torchrun all of its processes train together; errors are printed here and end them with SystemExit.
-    The observer is told of the run as it goes; by default nothing is printed.
+    Raises UsageError, before anything is written, for invalid settings or data, and RunError if the run fails. Under
+    torchrun the processes train together; an error is printed here and ends each process with SystemExit. The observer
+    receives the events of the run; by default nothing is printed.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.data.prepare import prepare
@@ -111,15 +111,15 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
 
 
 def _frequent(corpus: Corpus, n_vocab: int, n_sampled: int) -> torch.Tensor | None:
-    """Return the ids that every sample of the vocabulary holds: those of the most frequent tokens, half of it."""
+    """Return the ids of the most frequent tokens, which make up half of every sample of the vocabulary."""
     return torch.from_numpy(corpus.frequent(n_vocab, n_sampled // 2)) if n_sampled else None
 
 
 def check_resumable(
     config: TrainingConfig, corpora: Sequence[str], saved: SavedCheckpoint, note: Callable[[str], None]
 ) -> None:
-    """Raise UsageError, which names all that differs, unless a configuration continues a run: every step so far would
-    have been the same. `note` is given a line for settings that change rounding only.
+    """Raise UsageError, naming all differences, unless a configuration can continue a run: every step so far must have
+    been the same with it. `note` receives a line for settings that change the rounding only.
 
     >>> from tempfile import TemporaryDirectory
     >>> import numpy as np
@@ -162,12 +162,12 @@ def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedC
 
 
 def _first_difference(begun: TrainingConfig, config: TrainingConfig, saved: SavedCheckpoint) -> int | None:
-    """Return the first step taken that would have been another with a configuration than with that of the run."""
+    """Return the first step taken so far that would have been different with `config`; None if there is none."""
     seconds = float(str(saved.document["seconds"]))
     old = Schedule(begun)
     new = Schedule(config)
     for step in range(saved.step):
-        spent = seconds * step / saved.step  # where the clock drives the schedule; exact otherwise
+        spent = seconds * step / saved.step  # an estimate if the clock drives the schedule, else exact
         if old.plan(step, old.progress(step, spent)) != new.plan(step, new.progress(step, spent)):
             return step
     return None

@@ -1,4 +1,4 @@
-"""Resuming a run: the command that started it, and the settings in which another configuration differs."""
+"""Resuming a run: the command that started it, and the settings that have changed since."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from cutaway.untrusted import quote_path
 if TYPE_CHECKING:
     from cutaway.training.distributed import World
 
-MARKS = {"train": "corpora", "finetune": "finetune"}  # by command, a key of what its checkpoints say about the run
+MARKS = {"train": "corpora", "finetune": "finetune"}  # by command, a key in the "about" of its checkpoints
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The settings in which two configurations differ, with their values in each; falsy if there are none."""
+    """The settings in which two configurations differ, with both values; falsy if there are none."""
 
     before: Mapping[str, object]
     now: Mapping[str, object]
@@ -31,7 +31,7 @@ class Difference:
     def between(
         cls, before: Mapping[str, object], now: Mapping[str, object], without: Container[str] = frozenset()
     ) -> Self:
-        """Compare documents of settings, but for those that may differ.
+        """Compare documents of settings, except those in `without`.
 
         >>> str(Difference.between({"seed": 1, "lr": 0.1, "merge": False}, {"seed": 2, "lr": 0.1, "merge": True}))
         '--seed 2, --merge instead of --seed 1, --no-merge'
@@ -47,7 +47,7 @@ class Difference:
 
 
 def run_place(saved: SavedCheckpoint) -> str:
-    """Return the directory of the run that a checkpoint is of, for a message.
+    """Return the directory of a checkpoint's run, for a message.
 
     >>> from pathlib import Path
     >>> from types import SimpleNamespace
@@ -58,7 +58,7 @@ def run_place(saved: SavedCheckpoint) -> str:
 
 
 def saved_part(saved: SavedCheckpoint, name: str) -> Mapping[str, Any]:
-    """Return a part of the state in a checkpoint. Raises RunError if it is missing.
+    """Return a part of a checkpoint's state. Raises RunError if it is missing.
 
     >>> from types import SimpleNamespace
     >>> saved_part(SimpleNamespace(document={"config": {"seed": 1}}), "config")
@@ -71,7 +71,7 @@ def saved_part(saved: SavedCheckpoint, name: str) -> Mapping[str, Any]:
 
 
 def run_about(saved: SavedCheckpoint, command: str) -> Mapping[str, Any]:
-    """Return what a checkpoint says about its run. Raises UsageError if another command than this one started it.
+    """Return what a checkpoint records about its run. Raises UsageError if another command started the run.
 
     >>> from types import SimpleNamespace
     >>> run_about(SimpleNamespace(document={"about": {"corpora": []}}), "train")
@@ -96,10 +96,10 @@ def opened_run(
     note: Callable[[str], None],
     check: Callable[[SavedCheckpoint], None],
 ) -> Iterator[tuple[RunDirectory | None, SavedCheckpoint | None]]:
-    """Open a run's directory, and its newest checkpoint to resume from, if it has one that `check` lets pass.
+    """Open a run directory and its newest checkpoint, if any; `check` raises if the run must not resume from it.
 
-    The configuration is written to it, and `note` is given a line for what has changed around it. Of processes that
-    train together only the first has either.
+    The configuration is written to the directory. `note` receives a line for each change of the environment. Only
+    process 0 gets the directory and the checkpoint; the others get None.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.training.distributed import ALONE
@@ -121,8 +121,8 @@ def opened_run(
 
 
 def note_surroundings(saved: SavedCheckpoint, n_processes: int, note: Callable[[str], None]) -> None:
-    """Give `note` a line for each thing outside the settings that has changed since a checkpoint, and so its rounding:
-    the number of processes, versions, the processor.
+    """Give `note` a line for each change outside the settings since a checkpoint that affects rounding: the number of
+    processes, versions, the processor.
 
     >>> from types import SimpleNamespace
     >>> environment = fingerprint() | {"numpy": "1.0", "python": "3.0"}  # which computes nothing
@@ -143,7 +143,7 @@ def note_surroundings(saved: SavedCheckpoint, n_processes: int, note: Callable[[
 def refuse_differences(
     saved: SavedCheckpoint, settings: Difference, others: Sequence[str], advice: str = "use another --out"
 ) -> None:
-    """Raise UsageError if a run was started with other settings, or otherwise: `others`, such as "on other data".
+    """Raise UsageError if a run was started with other settings, or if there are `others`, such as "on other data".
 
     >>> from pathlib import Path
     >>> from types import SimpleNamespace

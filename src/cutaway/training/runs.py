@@ -4,10 +4,10 @@
     RUN/checkpoints/step-00000100/    a Hugging Face directory, and beside its files
         optimizer.safetensors  state.json  manifest.json
 
-A checkpoint is written to a temporary directory, every file is synced to disk, then the manifest, then the directory;
-one rename gives it its name, and it counts as saved when that is synced too. The newest one is found by listing the
-directory, not stored. Only one process has the directory open (`lock`), so half-written files in it are left over from
-a dead one, and are removed.
+A checkpoint is written to a temporary directory. Every file is synced to disk, then the manifest, then the directory.
+One rename gives it its name, and it is saved once the rename is synced too. The newest checkpoint is found by listing
+the directory. Only one process has the directory open (`lock`), so half-written files in it were left by a dead process
+and are removed.
 """
 
 import json
@@ -49,7 +49,7 @@ MODEL = "model"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 CURVE = "curve-config.json"
-# Files of a model, an adapter, a tokenizer, a corpus or a curve.
+# Files that mark a model, an adapter, a tokenizer, a corpus or a curve.
 OTHERS = (CONFIG, ADAPTER_CONFIG, *TOKENIZER_FILES, CODEC, MANIFEST, PROGRESS, CURVE)
 _STEP = re.compile(r"step-(\d{8,})")
 _ASIDE = re.compile(r"(step-\d{8,})\.old-\d+-[0-9a-f]{8}")
@@ -57,7 +57,7 @@ _HALF = re.compile(r"step-\d{8,}\.(tmp|old)-\d+-[0-9a-f]{8}")
 
 
 class SavedCheckpoint:
-    """A checkpoint of a run, every byte of it checked when it was found."""
+    """A checkpoint of a run. Every byte is checked when it is opened."""
 
     def __init__(self, directory: Path, step: int) -> None:
         self.directory = directory
@@ -65,11 +65,11 @@ class SavedCheckpoint:
         manifest = check_manifest(directory, step)
         self.document = read_object(directory / STATE)
         environment = manifest["environment"]
-        assert isinstance(environment, dict)  # as it was written, or its SHA-256 would differ
+        assert isinstance(environment, dict)  # guaranteed by its SHA-256
         self.environment: Mapping[str, object] = environment
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Read the arrays that were saved beside the weights."""
+        """Read the arrays that were saved with the weights."""
         return read_arrays(self.directory / OPTIMIZER)
 
     def weights(self) -> Weights:
@@ -102,15 +102,15 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path, warn: Callable[[str], None] = complain) -> Self:
-        """Create the directory if it is missing, lock it, and remove what an interrupted trainer left half-written.
+        """Create the directory if it is missing, lock it, and remove half-written files of an interrupted trainer.
 
         `warn` is called with one line for each damaged checkpoint that is skipped. Raises UsageError if the directory
-        is a model, a tokenizer or a corpus, or holds what a run would overwrite, and RunError if a living trainer holds
-        it, or it cannot be written.
+        is a model, a tokenizer or a corpus, or holds files that a run would overwrite. Raises RunError if another
+        trainer has locked it or if it cannot be written.
         """
         path = Path(path)
         with _run_errors(path, "cannot be used as a run directory"):
-            refuse_others(path, "run", CHECKPOINTS, (METRICS, MODEL))  # it is made before them
+            refuse_others(path, "run", CHECKPOINTS, (METRICS, MODEL))  # CHECKPOINTS is created before these
             (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             sync(path)
             sync(path.parent)
@@ -136,7 +136,7 @@ class RunDirectory:
         self._lock.release()
 
     def write_config(self, document: Mapping[str, object]) -> None:
-        """Write the settings of the run, RUN/config.json. Raises RunError."""
+        """Write the settings of the run to RUN/config.json. Raises RunError."""
         with _run_errors(self.path / CONFIG, "cannot be written"), replacing_file(self.path / CONFIG) as file:
             file.write((json.dumps(document, indent=2) + "\n").encode())
 
@@ -154,12 +154,11 @@ class RunDirectory:
         codec: TokenCodec | None = None,
         side_files: Mapping[str, str] | None = None,
     ) -> Path:
-        """Save a checkpoint, and return its directory once it and all lines of the log before it are synced to disk.
+        """Save a checkpoint; return its directory once it and all earlier lines of the log are synced to disk.
 
         `arrays` may have any names and shapes; `document` must be valid as JSON; `side_files` are those of
-        `save_checkpoint`. A checkpoint of that step is replaced.
-        The log gets a line {"kind": "save", "step": step}. Raises RunError if it cannot be saved; existing
-        checkpoints are then unchanged.
+        `save_checkpoint`. An existing checkpoint of this step is replaced. The line {"kind": "save", "step": step} is
+        appended to the log. Raises RunError if the checkpoint cannot be saved; existing checkpoints are then unchanged.
         """
         check_int("step", step, 0)
         target = self._place(step)
@@ -186,7 +185,7 @@ class RunDirectory:
         return target
 
     def _install(self, staging: Path, target: Path) -> None:
-        """Rename a checkpoint into place, and sync that to disk; an existing one of that name is moved aside first."""
+        """Rename a checkpoint into place, and sync the rename. An existing one of that name is moved aside first."""
         aside = self._beside(target, "old")
         if target.exists():
             target.rename(aside)
@@ -201,15 +200,13 @@ class RunDirectory:
         sync(self.checkpoints)
         fault("save.after_sync")
         if aside.exists():
-            shutil.rmtree(
-                aside, ignore_errors=True
-            )  # the new one is saved; what is left goes when the run is next opened
+            shutil.rmtree(aside, ignore_errors=True)  # the new one is saved; opening the run again removes the rest
 
     def newest(self, *, strict: bool = False) -> SavedCheckpoint | None:
-        """Return the newest valid checkpoint, None if the run has none yet.
+        """Return the newest valid checkpoint; None if the run has no checkpoint yet.
 
-        A damaged one is skipped with a warning that names it, or with `strict` raises RunError. Raises RunError if all
-        are damaged: starting over would overwrite what may be recovered by hand.
+        A damaged checkpoint is skipped with a warning; with `strict` it raises RunError. Raises RunError if all are
+        damaged, because starting over would overwrite what may be recovered by hand.
         """
         damaged = ""
         for step in reversed(self.steps()):
@@ -229,9 +226,9 @@ class RunDirectory:
         return SavedCheckpoint(self._place(step), step)
 
     def prune(self, keep_last: int, best: int | None = None) -> None:
-        """Delete all checkpoints but the last `keep_last` and that of step `best`.
+        """Delete all checkpoints except the last `keep_last` and the one of step `best`.
 
-        The newest valid one is always kept, for the run resumes from it. Raises RunError if one cannot be deleted.
+        The newest valid checkpoint is always kept, because the run resumes from it. Raises RunError if deleting fails.
         """
         check_int("keep_last", keep_last, 1)
         steps = self.steps()
@@ -249,7 +246,7 @@ class RunDirectory:
         return True
 
     def _delete(self, target: Path) -> None:
-        """Delete a checkpoint, renaming it first, so that no half-deleted one has its name."""
+        """Delete a checkpoint. Rename it first, so that a half-deleted one never has a checkpoint's name."""
         with _run_errors(target, "cannot be deleted"):
             leftover = self._beside(target, "tmp")
             target.rename(leftover)
@@ -258,16 +255,16 @@ class RunDirectory:
             shutil.rmtree(leftover)
 
     def append_metrics(self, event: Mapping[str, object]) -> None:
-        """Append one event, with its "step" and "kind", to the log. Raises RunError.
+        """Append one event with its "step" and "kind" to the log. Raises RunError.
 
-        All events of a step come before it is saved, for the log is truncated there when the run resumes.
+        Append all events of a step before saving it: when the run resumes, the log is truncated after the save.
         """
         self._metrics.append(event)
 
     def rewind_metrics(self, step: int) -> None:
-        """Truncate the log to where the checkpoint of `step` was saved; for step 0 without a checkpoint, empty it.
+        """Truncate the log after the save of the checkpoint of `step`; step 0 without a checkpoint empties the log.
 
-        The line of that save is added if the trainer was killed before it wrote it. Raises RunError.
+        The line of the save is appended if the trainer was killed before writing it. Raises RunError.
         """
         if self._place(step).exists():
             self._metrics.rewind(step, _saved(step))
@@ -283,7 +280,7 @@ class RunDirectory:
         generation_config: Mapping[str, object] | None = None,
         side_files: Mapping[str, str] | None = None,
     ) -> Path:
-        """Write the finished model as a Hugging Face directory, RUN/model. Raises WriteError."""
+        """Write the finished model to RUN/model as a Hugging Face directory. Raises WriteError."""
         with self._model_errors() as target:
             save_checkpoint(
                 target,
@@ -297,7 +294,7 @@ class RunDirectory:
         return target
 
     def finish_adapter(self, adapter: Adapter, side_files: Mapping[str, str] | None = None) -> Path:
-        """Write the finished adapter, RUN/model, without a model. Raises WriteError."""
+        """Write the finished adapter to RUN/model, without the base model. Raises WriteError."""
         with self._model_errors() as target:
             remove_checkpoint(target)
             save_adapter(target, adapter, side_files)
@@ -305,7 +302,7 @@ class RunDirectory:
 
     @contextmanager
     def _model_errors(self) -> Iterator[Path]:
-        """Enter a context that has the path of the finished model, and turns errors of writing it into WriteErrors."""
+        """Yield the path of the finished model, and turn errors of writing it into WriteErrors."""
         target = self.path / MODEL
         try:
             with _run_errors(target, "cannot be saved"):
@@ -320,7 +317,7 @@ class RunDirectory:
         return target.with_name(f"{target.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
 
     def _remove_leftovers(self) -> None:
-        """Restore a checkpoint that was moved aside if it was not replaced; remove what is half-written."""
+        """Restore a checkpoint that was moved aside but not replaced; remove half-written and half-deleted ones."""
         for path in sorted(self.checkpoints.iterdir()):
             aside = _ASIDE.fullmatch(path.name)
             if aside and not path.with_name(aside[1]).exists():
@@ -344,8 +341,8 @@ def saved_steps(path: Path) -> list[int]:
 
 
 def refuse_others(path: Path, kind: str, mark: str, own: Iterable[str]) -> None:
-    """Raise UsageError if a directory without a `mark`, so not of that kind, holds files that it would have of its
-    `own`, or those of a model, a tokenizer, a corpus or a curve.
+    """Raise UsageError if a directory has no `mark`, so it is not of this `kind`, but holds files of the names in
+    `own`, or files of a model, a tokenizer, a corpus or a curve.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -367,18 +364,18 @@ def _saved(step: int) -> dict[str, object]:
 
 @contextmanager
 def _run_errors(path: Path, what: str, needed: int = 0) -> Iterator[None]:
-    """Turn the errors of saving and deleting into RunErrors of one line."""
+    """Turn errors of saving and deleting into one-line RunErrors."""
     try:
         yield
     except OSError as error:
         raise WriteError(f"{quote_path(path)}: {what}: {save_failure(error, path, needed)}") from None
     except CheckpointError as error:
-        own = f"{quote_path(path.expanduser().resolve())}: {what}: "  # as checkpoints say it
+        own = f"{quote_path(path.expanduser().resolve())}: {what}: "  # as CheckpointError messages begin
         raise RunError(f"{quote_path(path)}: {what}: {str(error).removeprefix(own)}") from None
 
 
 def _encode(document: Mapping[str, object], path: Path) -> bytes:
-    """Return a document as JSON. Raises CheckpointError for one that could not be read back, such as with NaN."""
+    """Encode a document as JSON. Raises CheckpointError if it could not be read back, for example because of NaN."""
     data = (json.dumps(document, indent=2) + "\n").encode()
     parse_object(data, path)
     return data

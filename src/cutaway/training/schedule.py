@@ -1,4 +1,4 @@
-"""The schedule of a run: context length, batch and learning rate of each step, from its number and the progress."""
+"""The schedule of a run: context length, batch and learning rate of each step, given its number and the progress."""
 
 import math
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ MOMENTUM_WARMUP = 300  # steps in which Muon's momentum rises from 0.85 to 0.95
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One step: batch `batch` of sequences of `n_ctx` tokens, at a share `rate` of the peak learning rates."""
+    """One step: number `batch` of the batches with `n_ctx` tokens per sequence, at a share `rate` of the peak rates."""
 
     n_ctx: int
     batch: int
     rate: float
     momentum: float  # Muon's
     samples_vocabulary: bool
-    averages: bool  # True if its weights count in the tail average
+    averages: bool  # True if the weights after the step are in the tail average
 
 
 class Schedule:
@@ -32,14 +32,14 @@ class Schedule:
         self.config = config
 
     def tokens(self, step: int) -> int:
-        """Return the tokens of all sequences before a step."""
+        """Return the number of tokens in all steps before a step."""
         config = self.config
         short = min(step, config.short_steps)
         return config.batch_size * (short * (config.short_ctx or 0) + (step - short) * config.n_ctx)
 
     def progress(self, step: int, seconds: float = 0.0) -> float:
-        """Return the share of the run before a step, after so many seconds of training: of its tokens, or with
-        `max_time` of its time, if that is larger.
+        """Return the share of the run that is done before a step, after `seconds` of training. It is the share of the
+        tokens, or the share of `max_time` if that is larger.
         """
         config = self.config
         spent = 0.0 if config.max_time is None else seconds / config.max_time
@@ -60,7 +60,7 @@ class Schedule:
         )
 
     def _decay(self, progress: float) -> float:
-        """Return the share of the peak learning rate, between 1 and `min_lr`."""
+        """Return the decayed share of the peak learning rate, between 1 and `min_lr`."""
         config = self.config
         progress = min(progress, 1.0)
         if config.schedule == "cosine":

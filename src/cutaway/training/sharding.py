@@ -1,4 +1,4 @@
-"""Tensors whose rows are divided among processes, as FSDP2 divides parameters, gradients and moments.
+"""Tensors whose rows are sharded over processes, as FSDP2 shards parameters, gradients and moments.
 
 All processes must call these functions for the same tensors in the same order.
 """
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """Return a tensor with all its rows, gathered from all processes if it is sharded.
+    """Return the full tensor, gathered from all processes if it is sharded.
 
     >>> whole(torch.ones(2)).tolist()
     [1.0, 1.0]
     """
-    gather = getattr(tensor, "full_tensor", None)  # of a DTensor, whose module takes a second to import
+    gather = getattr(tensor, "full_tensor", None)  # only a DTensor has it; importing DTensor takes a second
     if gather is None:
         return tensor
     full: Tensor = gather()
@@ -22,8 +22,8 @@ def whole(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def part_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return this process's part of a tensor that every process holds, sharded as `like` is; all of it if `like` is not
-    sharded. Nothing is communicated.
+    """Return this process's shard of a tensor that every process holds in full, sharded like `like`, or the full tensor
+    if `like` is not sharded. There is no communication.
 
     >>> part_like(torch.ones(2), torch.zeros(2)).tolist()
     [1.0, 1.0]

@@ -1,8 +1,8 @@
-"""Graceful shutdown: SIGINT, SIGTERM and SIGHUP stop a run at the end of a step, a second signal immediately.
+"""Graceful shutdown: SIGINT, SIGTERM or SIGHUP stops a run at the end of the step, a second signal immediately.
 
-A terminal that is closed may send SIGHUP several times, and a service manager SIGTERM after it: none of these is a
-second signal. Nor is one that torchrun has passed on: a scheduler sends SIGTERM to all processes of a job, torchrun
-among them, which sends it to its own again.
+A closed terminal may send SIGHUP several times, and a service manager SIGTERM after it: these do not count as a second
+signal. Neither does a signal that torchrun passes on: a scheduler sends SIGTERM to all processes of a job, including
+torchrun, which sends it to its workers again.
 """
 
 import os
@@ -14,15 +14,16 @@ from types import FrameType, TracebackType
 from typing import Self
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ECHO = 3.0  # seconds in which torchrun has passed a signal on
+ECHO = 3.0  # seconds within which torchrun passes a signal on
 HEARD = "the run stops at the end of this step, saved; a second signal stops it immediately, without saving"
 
 
 class StopSignals:
-    """Records signals while it is entered; `received` is the one that asks to stop, `wants_save` is SIGUSR1's.
+    """A context manager that records signals. `received` is the signal to stop, `wants_save` is set by SIGUSR1.
 
-    `tell` is given a line when a signal asks to stop: a step may be long. A signal that is ignored, as SIGHUP is under
-    nohup, stays ignored. With `echoes`, under torchrun, the same signal again within `ECHO` seconds is the first one.
+    `tell` receives a line when a signal asks to stop, since a step may be long. An ignored signal stays ignored, such
+    as SIGHUP under nohup. With `echoes`, for torchrun, a repeat of the same signal within `ECHO` seconds is not a
+    second one.
 
     >>> with StopSignals(print) as signals:
     ...     os.kill(os.getpid(), signal.SIGTERM)
@@ -51,7 +52,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def take_save(self) -> bool:
-        """Return True once for each SIGUSR1, or for several together."""
+        """Return True once after each SIGUSR1; several before a call count once."""
         wanted = self.wants_save
         self.wants_save = False
         return wanted
@@ -60,12 +61,12 @@ class StopSignals:
         is_second = self.received not in (None, signal.SIGHUP)
         if is_second and (number == signal.SIGHUP or self._is_echo(number)):
             return
-        if is_second:  # die of it, as if it had never been handled
+        if is_second:  # die of it, as with the default handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.received = signal.Signals(number)
         self._received_at = time.monotonic()
-        with suppress(RuntimeError, OSError):  # the signal came while a line was printed, or nobody reads any more
+        with suppress(RuntimeError, OSError):  # the signal interrupted a print, or the output is closed
             self.tell(HEARD)
 
     def _is_echo(self, number: int) -> bool:

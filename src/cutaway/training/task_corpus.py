@@ -1,4 +1,4 @@
-"""The examples of a task as the corpus of a run."""
+"""The examples of a task as a training corpus."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from cutaway.training.held_out import SamplePrompt, Validation
 
 @dataclass(frozen=True)
 class TaskCorpus:
-    """Encoded examples of a task, some of them held out: a `Corpus`."""
+    """Encoded examples of a task, some of them held out. Implements `Corpus`."""
 
     task: Task
     codec: Codec
@@ -53,7 +53,7 @@ class TaskCorpus:
 
     @property
     def side_files(self) -> Mapping[str, str]:
-        """The task."""
+        """The task's file."""
         return {TASK: self.task.toml}
 
     def source(self, seed: int) -> LengthBuckets:
@@ -61,11 +61,11 @@ class TaskCorpus:
         return LengthBuckets(self.train.examples, seed, pad=self.codec.eos or 0)
 
     def prompt(self) -> SamplePrompt:
-        """Return the prompt of the first held-out example, or else of the first."""
+        """Return the prompt of the first held-out example, or of the first example if none is held out."""
         return example_prompt((self.valid or self.train).examples[0], self.codec)
 
     def hashes(self) -> list[str]:
-        """Return the SHA-256 of all examples, as they are encoded."""
+        """Return the SHA-256 of all encoded examples."""
         digest = sha256()
         for example in self.train.examples:
             digest.update(example.ids.tobytes())
@@ -74,11 +74,11 @@ class TaskCorpus:
         return [digest.hexdigest()]
 
     def bytes_per_token(self) -> float | None:
-        """Return the mean size of a learned token, in bytes of the targets."""
+        """Return the mean bytes of target text per learned token."""
         return self.train.n_bytes / self.train.n_learned
 
     def validation(self, n_tokens: int) -> list[Validation]:
-        """Return the held-out examples, if there are any, with at most so many learned tokens."""
+        """Return the held-out examples, if any, with at most `n_tokens` learned tokens."""
         if self.valid is None:
             return []
         batches = padded_batches(self.valid.examples, n_tokens)
@@ -91,7 +91,7 @@ class TaskCorpus:
 
 
 def example_prompt(example: Example, codec: Codec) -> SamplePrompt:
-    """Return the prompt of an example: the tokens before those that are learned.
+    """Return the prompt of an example: the tokens before the learned ones.
 
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> example = Example(np.array([32, 9379, 1276]), np.array([False, False, True]), n_prefix=2)
@@ -107,7 +107,7 @@ def _all_ids(examples: Sequence[Example]) -> np.ndarray[tuple[int], np.dtype[np.
 
 
 def _check_given(config: TrainingConfig) -> None:
-    """Raise UsageError, which names all that is missing, for a task without data or without a tokenizer."""
+    """Raise UsageError, naming all that is missing, for a task without data or without a tokenizer."""
     missing = []
     if not config.data:
         missing.append("no data: give --data FILE, JSON Lines of the task's fields")
@@ -118,7 +118,7 @@ def _check_given(config: TrainingConfig) -> None:
 
 
 def _find_codec(config: TrainingConfig, init: Checkpoint | None) -> FileTokenizer:
-    """Return the tokenizer of a directory that has one, or of a model."""
+    """Return the tokenizer of a directory or of a model."""
     source = config.tokenizer or config.init
     path = Path(source).expanduser()
     if path.is_dir() and not (path / "config.json").exists():

@@ -1,4 +1,4 @@
-"""Event files that TensorBoard reads, written without TensorFlow.
+"""Event files for TensorBoard, written without TensorFlow.
 
 A file is a sequence of records: the length of the data (8 bytes, little-endian), its masked CRC, the data, and the
 data's masked CRC. The data is an `Event` in protocol-buffer encoding. Sources: tensorflow/core/lib/io/record_writer.h,
@@ -15,7 +15,7 @@ from pathlib import Path
 from cutaway.errors import WriteError
 from cutaway.untrusted import quote_path
 
-_POLYNOMIAL = 0x82F63B78  # Castagnoli's, reversed
+_POLYNOMIAL = 0x82F63B78  # Castagnoli polynomial, bit-reversed
 _VARINT = 0
 _FIXED64 = 1
 _BYTES = 2
@@ -23,7 +23,7 @@ _FIXED32 = 5
 _SESSION_START = 1
 _DT_STRING = 7
 
-# The tag of each number of a line of metrics.jsonl; TensorBoard groups by what stands before "/".
+# The tag of each number in a line of metrics.jsonl. TensorBoard groups tags by the part before "/".
 TAGS = {
     "loss": "loss/train",
     "valid_loss": "loss/valid",
@@ -33,13 +33,13 @@ TAGS = {
     "tokens": "progress/tokens",
 }
 SAMPLE_TAG = "sample"
-AVERAGED = "averaged/"  # before the tags of the last evaluation, whose weights are not those of the step
+AVERAGED = "averaged/"  # prefix of the tags of the final evaluation, which is of the averaged weights
 
 
 class EventWriter:
     """Appends the events of a run to a new event file in a directory.
 
-    A run that resumes after `step` gives it, so that TensorBoard drops the later steps of the files before.
+    Pass the `step` after which a run resumes: TensorBoard then drops later steps of earlier files.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -53,16 +53,16 @@ class EventWriter:
     def __init__(self, directory: Path, step: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         now = time.time()
-        # TensorBoard reads the files of a directory in the order of their names: the time first, to the nanosecond.
+        # TensorBoard reads the files of a directory in order of name, so the name begins with the time in nanoseconds.
         name = f"events.out.tfevents.{int(now)}.{time.time_ns() % 10**9:09d}.{socket.gethostname()}.{os.getpid()}"
         self.path = directory / name
-        self._file = self.path.open("xb", buffering=0)  # so that an open page shows each record
+        self._file = self.path.open("xb", buffering=0)  # unbuffered: an open page shows each record at once
         self._append(_event(now, 0, _string(3, "brain.Event:2")))
         if step:
             self._append(_event(now, step + 1, _field(7, _int(1, _SESSION_START))))
 
     def write(self, event: Mapping[str, object]) -> None:
-        """Append the numbers and the sample of one line of `metrics.jsonl`. Raises WriteError."""
+        """Append the numbers and the sample in one line of `metrics.jsonl`. Raises WriteError."""
         step = event["step"]
         assert isinstance(step, int)
         numbers = {name: value for name, value in event.items() if isinstance(value, int | float)}
@@ -83,10 +83,10 @@ class EventWriter:
         end = self._file.tell()
         try:
             written = self._file.write(whole)
-            if written < len(whole):  # the disk is full: a second write says so
+            if written < len(whole):  # the disk is full: a second write raises the error
                 self._file.write(whole[written:])
         except OSError as error:
-            self._file.truncate(end)  # TensorBoard reads no further than a torn record
+            self._file.truncate(end)  # TensorBoard stops reading at a torn record
             self._file.seek(end)
             raise WriteError(f"{quote_path(self.path)}: cannot be written: {error.strerror}") from None
 

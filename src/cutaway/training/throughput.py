@@ -1,4 +1,4 @@
-"""FLOPs of a training step, and the measured peak of this device."""
+"""FLOPs of a training step, and the measured peak FLOP/s of this device."""
 
 import resource
 import sys
@@ -10,24 +10,24 @@ import torch
 from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.products import linear
 
-SIZE = 1024  # rows and columns of the matrices that are multiplied to measure the peak
-GPU_SIZE = 8192  # of those that keep a GPU busy for long enough
-SECONDS = 0.3  # of that measurement
+SIZE = 1024  # rows and columns of the matrices that measure the peak
+GPU_SIZE = 8192  # large enough to keep a GPU busy
+SECONDS = 0.3  # length of the measurement
 
 
 def matmul_flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) -> int:
-    """Return the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens.
+    """Return the FLOPs per token of the forward and backward pass for sequences of `n_ctx` tokens.
 
-    Counted are matrix products: 6 for each weight of a block and of the output matrix over `n_vocab` tokens (default:
-    all), and attention to the tokens before, of which there are (n_ctx + 1) / 2 on average; to the embeddings of
-    distances, where the model has them, of no more tokens than it has.
+    Counts matrix products: 6 FLOPs for each weight of a block and of the output matrix over `n_vocab` tokens (default:
+    all), and causal attention to (n_ctx + 1) / 2 tokens on average. If the model has embeddings of distances, adds
+    attention to them, for at most as many tokens as it has distances.
 
     >>> matmul_flops_per_token(GPT2Config(), 1024)
     797870592
     """
     blocks = sum(spec.size for spec in config.tensors.values() if spec.kind == "linear")
     head = (n_vocab or config.n_vocab) * config.n_embd
-    attention = config.n_layer * 2 * config.n_embd * (n_ctx + 1)  # of scores and of values, forward
+    attention = config.n_layer * 2 * config.n_embd * (n_ctx + 1)  # attention scores and weighted values, forward
     near = min(config.relative_positions, n_ctx)
     distances = near * (2 * n_ctx + 1 - near) // (2 * n_ctx)  # on average
     relative = config.n_layer * 2 * config.n_embd * distances
@@ -35,7 +35,7 @@ def matmul_flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None =
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Return the peak memory in bytes: allocated on a CUDA device, else resident in this process.
+    """Return the peak memory in bytes: allocated on a CUDA device, else the resident set of this process.
 
     >>> memory_bytes(torch.device("cpu")) > 2**20
     True
@@ -48,18 +48,18 @@ def memory_bytes(device: torch.device) -> int:
 
 @cache
 def measure_matmul_peak(device: torch.device, dtype: str) -> float:
-    """Measure the FLOP/s of large matrix products as a model multiplies them, the best of several (once in a process).
+    """Measure the FLOP/s of large matrix products as a model computes them: the best of several, once per process.
 
     >>> measure_matmul_peak(torch.device("cpu"), "float32") > 1e8
     True
     """
     size = SIZE if device.type == "cpu" else GPU_SIZE
-    a = torch.randn(size, size).to(device, getattr(torch, dtype))  # a GPU multiplies ones faster
+    a = torch.randn(size, size).to(device, getattr(torch, dtype))  # a GPU multiplies constant matrices faster
     best = float("inf")
     end = time.perf_counter() + SECONDS
     while time.perf_counter() < end or best == float("inf"):
         began = time.perf_counter()
         product = linear(a, a)
-        product[0, 0].item()  # waits for the device
+        product[0, 0].item()  # synchronises with the device
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best

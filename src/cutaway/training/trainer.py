@@ -1,8 +1,8 @@
 """The training loop: steps, evaluations and checkpoints of one run.
 
-A step is a function of the configuration, its number and the weights before it: its batch, the dropped activations and
-the sampled vocabulary are addressed by (seed, step), never drawn from a stream that something else could advance. So a
-run that was stopped anywhere ends as one that was not, and evaluating changes nothing.
+A training step is a function of the configuration, its number and the state before it. Its batch, dropout masks and
+sampled vocabulary are seeded by (seed, step), and never drawn from a stream that other code could advance. So a run
+that was stopped anywhere ends like one that was not, and evaluating changes nothing.
 """
 
 import math
@@ -43,7 +43,7 @@ from cutaway.training.throughput import matmul_flops_per_token
 
 SAMPLE = GenerationConfig(max_new_tokens=48, temperature=0.8, top_p=0.95)
 SAMPLE_SEED = 0
-GPU_CHUNK = 8192  # tokens whose logits are in memory at a time
+GPU_CHUNK = 8192  # rows of logits in memory at a time
 CPU_CHUNK = 512
 
 Event = Mapping[str, object]
@@ -52,7 +52,7 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Step:
-    """Result of a step: loss (nats per target), share of the peak rates, norm of the gradient before clipping, time."""
+    """Result of a step: loss (nats per target), share of the peak rates, gradient norm before clipping, seconds."""
 
     loss: float
     rate: float
@@ -61,13 +61,12 @@ class Step:
 
 
 class Trainer:
-    """A model in training. `steps` is the number of steps that it has taken.
+    """Trains a model. `steps` is the number of steps taken.
 
-    `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples, `side_files` what is
-    saved beside the weights (`save_checkpoint`), `prompt` what samples continue (by default the configured text).
-    `frequent` (ids) are the tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained
-    are all parameters of `model` that require gradients. `world` are the processes that train together, each with a
-    trainer of its own.
+    `source` provides the batches, `validation` the held-out text, and `codec` decodes samples. `side_files` are saved
+    with the weights (see `save_checkpoint`). `prompt` is the prompt of samples (default: the configured text).
+    `frequent` are the ids that every sample of the vocabulary includes. `about` is saved with the state. All parameters
+    of `model` that require gradients are trained. `world` is the group of processes, each with its own trainer.
 
     >>> from cutaway.config import GPT2Config
     >>> from cutaway.data.batches import Windows
@@ -115,7 +114,7 @@ class Trainer:
         )
         if config.compile:
             model.compile_blocks()
-        if not world.shards:  # FSDP2 gathers the weights of a block as it is called
+        if not world.shards:  # FSDP2 gathers a block's weights when the block is called
             model.fuse_blocks()
         self.forward = world.wrap(self.objective)
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -123,23 +122,23 @@ class Trainer:
         self.average = TailAverage()
         self.schedule = Schedule(config)
         self.steps = 0
-        self.tokens = 0  # read in all steps
-        self.seconds = 0.0  # of all steps and evaluations
-        self.stopping = False  # set to end the run at this step, as if its schedule did
-        self._ahead: tuple[tuple[int, int], Batch] | None = None  # number and context of the next batch, and itself
+        self.tokens = 0  # in all steps so far
+        self.seconds = 0.0  # in all steps and evaluations so far
+        self.stopping = False  # set to end the run after this step, as if the schedule had ended
+        self._ahead: tuple[tuple[int, int], Batch] | None = None  # (number, context) and the next batch
         self.best: tuple[int, float] | None = None  # step and validation loss
-        self.restored: int | None = None  # the step that it continues from
+        self.restored: int | None = None  # the step that the run resumed from
 
-    # A step
+    # Training step
 
     def flops(self, step: int) -> int:
-        """Return the floating-point operations of the matrix products of a step, with its progress as it is now."""
+        """Return the FLOPs of a step's matrix products, at the current progress."""
         plan = self.schedule.plan(step, self.progress())
         n_vocab = self.config.sampled_vocab if plan.samples_vocabulary else None
         return self.config.batch_size * plan.n_ctx * matmul_flops_per_token(self.model.config, plan.n_ctx, n_vocab)
 
     def progress(self) -> float:
-        """Return the share of the run that is done; 1 or more ends it."""
+        """Return the share of the run that is done; at 1 or more the run ends."""
         return self.schedule.progress(self.steps, self.seconds)
 
     @property
@@ -148,8 +147,8 @@ class Trainer:
         return self.stopping or self.progress() >= 1
 
     def step(self) -> Step:
-        """Take one step. Raises RunError, with parameters and optimizer unchanged, if the loss or the gradient is
-        not finite.
+        """Take one training step. Raises RunError if the loss or the gradient is not finite; parameters and optimizer
+        are then unchanged.
         """
         began = time.monotonic()
         plan = self.schedule.plan(self.steps, self.progress())
@@ -158,7 +157,7 @@ class Trainer:
         total = self.accumulate(batch, plan)
         norm_here = self.clip()
         self._look_ahead()
-        loss = self.world.sum(float(total))[0]  # here alone a step waits for a GPU
+        loss = self.world.sum(float(total))[0]  # the only point at which a step waits for a GPU
         norm = float(norm_here)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._refuse(batch, loss)
@@ -173,52 +172,52 @@ class Trainer:
         return Step(loss, plan.rate, norm, seconds)
 
     def accumulate(self, batch: Batch, plan: StepPlan) -> Tensor:
-        """Accumulate the gradients of a batch over micro-batches; return this process's part of the mean loss in nats
-        of its learned targets.
+        """Accumulate the gradients of a batch over micro-batches; return this process's share of the mean loss in nats
+        per learned target.
 
-        The summed loss is divided by the targets of the whole step, so that neither the size of a micro-batch nor the
-        number of processes matters. Dropout is seeded by the first row of each micro-batch.
+        The summed loss is divided by the number of targets in the whole step, so that the result does not depend on the
+        micro-batch size or the number of processes. Dropout is seeded by the first row of each micro-batch.
         """
         n_targets = self.count_targets(batch)
         sample = self._sample(batch.targets) if plan.samples_vocabulary else None
         total = torch.zeros((), device=self.device)
         rows = self.world.rows(len(batch.inputs))
-        micro_rows = self.micro_rows * plan.n_ctx // batch.inputs.shape[1]  # shorter rows: more of them
+        micro_rows = self.micro_rows * plan.n_ctx // batch.inputs.shape[1]  # shorter rows allow more of them
         for start in range(rows.start, rows.stop, micro_rows):
             stop = min(start + micro_rows, rows.stop)
-            torch.manual_seed(address(self.config.seed, self.steps, start))
+            seed_draws(self.device, address(self.config.seed, self.steps, start))
             with accumulating(self.forward, last=stop == rows.stop):
                 loss = self.forward(*self._tensors(batch.rows(start, stop)), sample) / max(1, n_targets)
-                (loss * self.world.size).backward()  # gradients are averaged over processes, and are to be summed
+                (loss * self.world.size).backward()  # undoes the average: gradients are to be summed
             total += loss.detach()
         return total
 
     def _batch(self, plan: StepPlan) -> Batch:
-        """Return the batch of a step, which may have been made ahead."""
+        """Return the batch of a step, prefetched or not."""
         if self._ahead is not None and self._ahead[0] == (plan.batch, plan.n_ctx):
             return self._ahead[1]
         return self.source.batch(plan.batch, self.config.batch_size, plan.n_ctx)
 
     def _look_ahead(self) -> None:
-        """Make the next step's batch, while a GPU is still busy with this step's."""
+        """Prefetch the next step's batch while a GPU is still busy with this step."""
         plan = self.schedule.plan(self.steps + 1, self.progress())
         self._ahead = (plan.batch, plan.n_ctx), self._batch(plan)
 
     def count_targets(self, batch: Batch) -> int:
-        """Return the number of targets of a step that count in its loss."""
+        """Return the number of learned targets in a step."""
         return batch.targets.size if batch.learned is None else int(batch.learned.sum())
 
     def clip(self) -> Tensor:
-        """Scale the gradients to a norm of at most `grad_clip` if their norm is finite; return that norm."""
+        """Clip the gradients to norm `grad_clip` if their norm is finite; return the norm before clipping."""
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(gradients))
         if self.config.grad_clip:
-            known = torch.where(norm.isfinite(), norm, 0)  # those that are not finite stay as they are
+            known = torch.where(norm.isfinite(), norm, 0)  # gradients that are not finite stay unchanged
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.grad_clip, known)
         return norm
 
     def leave(self) -> None:
-        """Take no more steps with other processes: what joins this model to theirs may not outlive their group."""
+        """End distributed training: drop the DDP wrapper, which must not outlive the process group."""
         self.forward = self.objective
 
     def _drop_gradients(self) -> None:
@@ -248,11 +247,11 @@ class Trainer:
         spoilt = f"the gradient of {graded[0]}" if graded and math.isfinite(loss) else "the loss"
         raise _not_finite(self.steps + 1, self.world.first(found) or spoilt, loss)
 
-    # An evaluation
+    # Evaluation
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, object]:
-        """Measure the loss on held-out text, and generate a sample."""
+        """Measure the held-out loss and generate a sample."""
         began = time.monotonic()
         found = {**self.measure(), "sample": self.sample()}
         self.seconds += self.world.largest(time.monotonic() - began)[0]
@@ -260,10 +259,10 @@ class Trainer:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Measure the mean loss in nats on held-out text, and bits per byte if its size is known.
+        """Measure the mean held-out loss in nats, and bits per byte if the bytes are known.
 
-        Does not advance the random state of training. Windows have the context length of the current step. Raises
-        RunError if the loss is not finite: the last update has overflowed.
+        Does not affect the randomness of training. Windows have the context length of the current step. Raises RunError
+        if the loss is not finite, because the last update overflowed.
         """
         self.model.eval()
         n_ctx = self.schedule.plan(self.steps, self.progress()).n_ctx
@@ -291,7 +290,7 @@ class Trainer:
         parts = [part for batch in windows for part in split_rows(batch, self.micro_rows)]
         for part, is_mine in self.world.share(parts):
             trained = len(part.inputs) == self.micro_rows
-            with torch.compiler.set_stance("default" if trained else "force_eager"):  # of each shape that is trained
+            with torch.compiler.set_stance("default" if trained else "force_eager"):  # only trained shapes
                 loss = float(self.objective(*self._tensors(part)))
             total += loss if is_mine else 0.0
             count += self.count_targets(part) if is_mine else 0
@@ -300,7 +299,7 @@ class Trainer:
         return total / max(1.0, n_all)
 
     def sample(self) -> str:
-        """Continue the configured prompt with the weights as they are; "" in all processes but the first."""
+        """Generate from the configured prompt with the current weights; "" in all processes but process 0."""
         if self.codec is None:
             return ""
         if not self.world.is_first:
@@ -314,10 +313,10 @@ class Trainer:
         return sample.text if isinstance(self.codec, Codec) else ", ".join(map(self.codec.label, sample.ids))
 
     def sampler(self) -> Engine:
-        """Return an engine with the weights as they are, in process 0; of parameters that are shared out, the other
-        processes `give_weights`.
+        """Return an engine with the current weights, in process 0. If parameters are sharded, the other processes must
+        call `give_weights`.
 
-        For a model on a CPU that is the compiled engine, where it was built: in float32, and several times as fast.
+        On a CPU it is the compiled engine if that is built: it computes in float32 and is several times as fast.
         """
         if self.device.type == "cpu" and not why_unusable():
             return CpuEngine(self.weights(), "float32", torch.get_num_threads())
@@ -325,40 +324,40 @@ class Trainer:
             return PyTorchEngine(self.weights(), self.config.dtype)
         return PyTorchEngine.from_module(self.model.eval())
 
-    # What is saved
+    # Checkpoints
 
     def weights(self) -> Weights:
-        """Return the weights as they are, as a checkpoint holds them. Of several processes only the first has all of
-        them, while the others `give_weights`.
+        """Return the current weights as a checkpoint stores them. Process 0 calls this while the others call
+        `give_weights`.
         """
         gathered = self.world.gather(self.model.tensors())
         return ArrayWeights(self.model.config, {name: self.model.stored(name, tensor) for name, tensor in gathered})
 
     def give_weights(self) -> None:
-        """Give process 0 this process's part of the weights."""
+        """Send this process's shard of the weights to process 0."""
         for _ in self.world.gather(self.model.tensors()):
             raise AssertionError("process 0 calls `weights`")
 
     def arrays(self) -> dict[str, Array]:
-        """Return the state of optimizer and average, by name; nothing in all processes but the first."""
+        """Return the state of the optimizer and of the average by name; empty in all processes but process 0."""
         state = self.optimizer.state() | {f"average.{name}": value for name, value in self.average.values.items()}
         return {name: value.numpy() for name, value in self.world.gather(state.items())}
 
     def state(self) -> dict[str, object]:
-        """Return the rest of the state as JSON holds it: counts, the best evaluation, the configuration."""
+        """Return the rest of the state as a JSON document: counts, the best evaluation, the configuration."""
         return {
             "step": self.steps,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "best": None if self.best is None else {"step": self.best[0], "valid_loss": self.best[1]},
-            "randomness": {"seed": self.config.seed, "step": self.steps},  # which address all that is random
+            "randomness": {"seed": self.config.seed, "step": self.steps},  # all randomness is a function of these
             "processes": self.world.size,
             "config": self.config.to_document(),
             "about": dict(self.about),
         }
 
     def restore(self, weights: Weights, arrays: Mapping[str, Array], document: Mapping[str, object]) -> None:
-        """Continue from what `weights`, `arrays` and `state` returned. Raises CheckpointError if a part is missing."""
+        """Restore what `weights`, `arrays` and `state` returned. Raises CheckpointError if a part is missing."""
         counts = _read_counts(document)
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         for name, p in self.model.tensors():
@@ -376,7 +375,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Enter a context in which the model has the weights to keep: tail average and last weights blended."""
+        """Return a context manager in which the model has the blend of the tail average and the last weights."""
         kept = {name: p.detach().clone() for name, p in self.parameters.items()}
         blended = self.average.blend(self.parameters)
         with torch.no_grad():
@@ -414,12 +413,25 @@ def _not_finite(step: int, culprit: str, loss: float) -> RunError:
 
 
 def address(seed: int, step: int, number: int) -> int:
-    """Return the random seed of part `number` of a step.
+    """Return the random seed for part `number` of a step.
 
     >>> address(1, 2, 0) == address(1, 2, 0) != address(1, 2, 1)
     True
     """
     return int(np.random.SeedSequence([seed, step, number + 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_draws(device: torch.device, seed: int) -> None:
+    """Seed the random generator of a device.
+
+    `torch.manual_seed` takes up to a millisecond: it also records the stack for each kind of device that is missing.
+
+    >>> seed_draws(torch.device("cpu"), 1)
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def split_rows(batch: Batch, n_rows: int) -> Iterator[Batch]:

@@ -1,8 +1,8 @@
-"""The transfer curve: the same model from scratch and pre-trained, on shares of the same data, with several seeds.
+"""The transfer curve: a model trained from scratch and pre-trained, on shares of the same data, with several seeds.
 
-So Khandelwal et al. (2019, "Sample Efficient Text Summarization Using a Single Pre-Trained Transformer") show what
-pre-training is worth: the less data, the more. Every run is validated on the same examples, stops early, and counts
-with its best checkpoint.
+Khandelwal et al. (2019, "Sample Efficient Text Summarization Using a Single Pre-Trained Transformer") show in this way
+that pre-training helps more, the less data there is. Every run is validated on the same examples, uses early stopping,
+and is scored by its best checkpoint.
 """
 
 import json
@@ -32,7 +32,7 @@ LABELS = {True: "from scratch", False: "pre-trained"}
 
 @dataclass(frozen=True)
 class TransferRun:
-    """One of the runs of a curve. `number` counts them from 1."""
+    """One run of a curve. `number` counts the runs from 1."""
 
     number: int
     from_scratch: bool
@@ -59,7 +59,7 @@ class TransferCurve:
 
 
 def plan_runs(shares: Sequence[float], seeds: Sequence[int]) -> list[TransferRun]:
-    """Return the runs of a curve, those on the least data first.
+    """Return the runs of a curve, the ones with the least data first.
 
     >>> [run.name for run in plan_runs([1.0], [1])]
     ['scratch-100%-seed1', 'pretrained-100%-seed1']
@@ -75,11 +75,11 @@ def measure_transfer(
     directory: Path,
     observe: Callable[[TransferRun, int], Observer],
 ) -> TransferCurve:
-    """Train all models of a curve, each in a run directory of its own, and return their validation losses.
+    """Train all models of a curve, each in its own run directory, and return their validation losses.
 
-    `observe` is given each run and their number, and returns its observer. Finished runs are skipped, an interrupted
-    one is resumed. The checkpoints and the model of a finished run are deleted. Raises UsageError if there are no
-    held-out examples, or another curve is in the directory.
+    `observe` maps each run and the number of runs to an observer. Finished runs are skipped, and an interrupted run is
+    resumed. The checkpoints and the model of a finished run are deleted. Raises UsageError if there are no held-out
+    examples or if the directory holds another curve.
 
     >>> from tempfile import TemporaryDirectory
     >>> import numpy as np
@@ -120,7 +120,7 @@ def measure_transfer(
 
 
 def _check_data(config: FineTuneConfig) -> None:
-    """Read the data once. Raises UsageError, before anything is written, if they are invalid."""
+    """Read the data once. Raises UsageError, before anything is written, if it is invalid."""
     names = [config.data, *([config.valid] if config.valid_share is None else [])]
     for path in (Path(name).expanduser() for name in names):
         if config.task:
@@ -131,7 +131,7 @@ def _check_data(config: FineTuneConfig) -> None:
 
 @contextmanager
 def _naming(run: TransferRun) -> Iterator[None]:
-    """Enter a context in which an expected error says which run it is of."""
+    """Return a context manager that adds the run's name to an expected error."""
     try:
         yield
     except CutawayError as error:
@@ -139,11 +139,11 @@ def _naming(run: TransferRun) -> Iterator[None]:
 
 
 def _claim(directory: Path, config: FineTuneConfig) -> None:
-    """Record the settings of a curve in its directory. Raises UsageError if it has runs with others."""
+    """Record the settings of a curve in its directory. Raises UsageError if it has runs with other settings."""
     refuse_others(directory, "curve", CURVE, (CHECKPOINTS, METRICS))
     path = directory / CURVE
     document = config.to_document()
-    is_begun = path.exists() and (directory / RUNS).exists()  # its first run may have been refused
+    is_begun = path.exists() and (directory / RUNS).exists()  # not begun if the first run was refused
     different = Difference.between(read_object(path), document) if is_begun else None
     if different:
         raise UsageError(f"{quote_path(directory)}: this curve would have {different}: use another --out")

@@ -1,4 +1,4 @@
-"""Trainers of a fine-tuning run, one for each method: which parameters they train, and when they end."""
+"""Trainers of a fine-tuning run, one per method: which parameters are trained, and when training ends."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,9 +23,9 @@ from cutaway.training.trainer import Array, Trainer
 
 
 class FineTuner(Trainer):
-    """A trainer that ends when `patience` evaluations in a row were not better than the best before them.
+    """A trainer with early stopping: it ends when `patience` evaluations in a row have not improved on the best.
 
-    `settings` are those of the run, `training` those of the trainer that are derived from them.
+    `settings` are the settings of the run; `training` are the trainer's settings, derived from them.
     """
 
     def __init__(
@@ -59,34 +59,34 @@ class FineTuner(Trainer):
 
     @property
     def is_out_of_patience(self) -> bool:
-        """True if so many evaluations in a row were not better than the best."""
+        """True if `patience` evaluations in a row have not improved on the best."""
         waited = 0 if self.best is None else self.steps - self.best[0]
         return 0 < self.settings.patience * self.config.eval_every <= waited
 
     def flops(self, step: int) -> int:
-        """Estimate the operations of a step: batches are not full, and not all weights have gradients."""
+        """Estimate the FLOPs of a step: batches are not full, and not all weights have gradients."""
         most = self.steps * self.config.batch_size * self.config.n_ctx
         return int(super().flops(step) * (self.tokens / most if most else 1) * self.work())
 
     def work(self) -> float:
-        """Return the share of the work of training all weights: a third is the forward pass."""
+        """Return the work as a share of training all weights; a third of it is the forward pass."""
         trained = sum(p.numel() for p in self.parameters.values()) / self.model.config.n_params
         return (1 + 2 * trained) / 3
 
     def read(self, weights: Weights, arrays: Mapping[str, Array]) -> None:
-        """Take the weights of a checkpoint of the run, which has the weights and arrays."""
+        """Load the weights of a checkpoint of the run, given its weights and arrays."""
         self.model.load(weights)
 
     def summary(self) -> str:
-        """Say in a line what is trained."""
+        """Summarise in a line what is trained."""
         count = sum(p.numel() for p in self.parameters.values())
         return f"{count:,} parameters are trained, of {self.model.config.n_params:,}"
 
 
 class LoRATuner(FineTuner):
-    """A trainer of LoRA: its checkpoints hold the merged weights, and the adapter beside the optimizer's state.
+    """A LoRA trainer. Checkpoints hold the merged weights, and the adapter with the optimizer state.
 
-    It puts LoRA on the model, whose weights are those of `base`.
+    It adds LoRA to the model, whose weights are those of `base`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class LoRATuner(FineTuner):
         self.base = base
 
     def adapter(self) -> Adapter:
-        """Return what LoRA has learned, as a copy."""
+        """Return a copy of the learned adapter."""
         return read_lora(
             self.model,
             base=base_name(self.settings.model),
@@ -122,7 +122,7 @@ class LoRATuner(FineTuner):
         )
 
     def work(self) -> float:
-        return 2 / 3  # every gradient passes through, and hardly any weight has one
+        return 2 / 3  # all activations have gradients, but hardly any weights
 
     def weights(self) -> Weights:
         return MergedWeights(self.base, self.adapter())
@@ -158,7 +158,7 @@ def make_tuner(
     device: torch.device,
     world: World = ALONE,
 ) -> FineTuner:
-    """Make the model of a run with the parameters that are trained, and its trainer.
+    """Make the model of a run, with the trained parameters marked, and its trainer.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.checkpoints import open_source
@@ -187,7 +187,7 @@ def make_tuner(
 
 
 def freeze_all_but_last(model: GPT2, n_layers: int) -> None:
-    """Let only the last blocks and the LayerNorm after them be trained. Raises UsageError if there are fewer blocks.
+    """Freeze all but the last `n_layers` blocks and the final LayerNorm. Raises UsageError if there are fewer blocks.
 
     >>> from cutaway.config import GPT2Config
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=2))
@@ -204,7 +204,7 @@ def freeze_all_but_last(model: GPT2, n_layers: int) -> None:
 
 
 def base_name(model: str) -> str:
-    """Return the name of a model to start from; that of a directory is its absolute path.
+    """Return the name of a base model; for a directory its absolute path.
 
     >>> base_name("builtin"), base_name("/")
     ('builtin', '/')

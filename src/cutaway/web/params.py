@@ -135,7 +135,7 @@ class Params:
         return [check_int("a token id", token, 0, config.n_vocab - 1) for token in ids]
 
     def end(self) -> None:
-        """Raise UsageError if a parameter was sent that nobody read, suggesting the closest known name.
+        """Raise UsageError, which suggests the closest known name, if a parameter was sent but not read.
 
         >>> params = Params({"sede": 5})
         >>> params.integer("seed", 0, default=1)
@@ -152,7 +152,7 @@ class Params:
 
 
 class QueryParams(Params):
-    """The parameters of a query string, all of them text; those in `repeated` may occur more than once.
+    """The parameters of a query string, all as text; those in `repeated` may occur more than once.
 
     >>> QueryParams([("layer", "3")]).integer("layer", 0, 11)
     3

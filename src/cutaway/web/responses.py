@@ -15,7 +15,7 @@ from cutaway.web.worker import Cancelled
 
 MAX_ERROR_CHARACTERS = 400
 MAX_SENDING_BYTES = 512 << 20
-CHUNK_BYTES = 256 << 10  # as much as one write timeout is for, and as one slow client's connection buffers
+CHUNK_BYTES = 256 << 10  # what one write timeout covers, and what the connection of a slow client buffers
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def one_line(error: BaseException) -> str:
 
 
 def respond(content: Content, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Make a response of a body.
+    """Make a response from a body.
 
     >>> respond(Content(b"hi", "text/plain")).status_code
     200
@@ -80,7 +80,7 @@ def respond(content: Content, status: int = 200, headers: Mapping[str, str] | No
 
 
 class SendingBudget:
-    """Responses whose bodies hold at most `limit` bytes together while they are sent; a single one may be larger.
+    """A limit, in bytes, on the bodies of all responses that are being sent; a single body may be larger.
 
     A client that does not read keeps its body in memory until the connection's write timeout (`web/server.py`).
 
@@ -94,14 +94,14 @@ class SendingBudget:
         self.held = 0
 
     def respond(self, content: Content) -> Response:
-        """Make a response of a body; raises HTTPException (503) if too much is being sent already."""
+        """Make a response from a body; raises HTTPException (503) if too much is being sent already."""
         if self.held and self.held + len(content.body) > self.limit:
             raise HTTPException(503, "other responses are still being sent; try again", {"retry-after": "5"})
         return _ChunkedResponse(content, self)
 
 
 class _ChunkedResponse(Response):
-    """A response that is sent in chunks, each when the client has read most of the one before."""
+    """A response that is sent in chunks, each after the client has read most of the one before."""
 
     def __init__(self, content: Content, budget: SendingBudget) -> None:
         super().__init__(content.body, media_type=content.media_type)
@@ -136,11 +136,11 @@ class JsonLines(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._on_end()
-            await self._rest.aclose()  # now, and not when it is collected
+            await self._rest.aclose()  # now, not when it is garbage-collected
 
 
 async def _chunks(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Split long lines, so that each chunk is sent when the client has read most of the one before."""
+    """Split long lines, so that each chunk is sent after the client has read most of the one before."""
     async for line in lines:
         for first in range(0, len(line), CHUNK_BYTES):
             yield line[first : first + CHUNK_BYTES]

@@ -2,8 +2,8 @@
 
 Any page that is open in a browser can send requests to this machine, and can point a hostname of its own at it (DNS
 rebinding). So by default only requests for this machine's own hostnames are accepted; where other machines can reach
-the server, a token is required. Pages of another origin can neither post nor read, nor keep the server busy: all that
-they may do is link to the page.
+the server, a token is required. Pages of another origin can neither post nor read, nor keep the server busy; they can
+only link to the page.
 """
 
 import hmac
@@ -41,11 +41,11 @@ def loopback_hosts(port: int) -> frozenset[str]:
 
 
 class Guard:
-    """ASGI middleware that rejects requests from elsewhere with 403, and adds `HEADERS` to every response, but for a
-    `cache-control` of its own.
+    """ASGI middleware that rejects requests from elsewhere with 403, and adds `HEADERS` to every response; a response's
+    own `cache-control` stays.
 
-    Without a token, `Host` must be one of `loopback_hosts`. With one, every request needs it: once in the address
-    (`/?token=…`), from then on in a cookie that browsers do not send for other sites' pages.
+    Without a token, `Host` must be one of `loopback_hosts`. With one, every request needs it: first in the address
+    (`/?token=…`), then in a cookie that browsers do not send for pages of other sites.
     """
 
     def __init__(self, app: ASGIApp, port: int, token: str | None) -> None:
@@ -70,7 +70,7 @@ class Guard:
         await responder(scope, receive, send_with_headers)
 
     def _intercept(self, request: Request) -> Response | None:
-        """Return the response of a request that must not reach the app, else None."""
+        """Return the response to a request that must not reach the app, else None."""
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or (self._token is None and hosts[0].lower() not in self._hosts):
             return _forbidden("the Host header is not one of this server's hostnames")
@@ -91,16 +91,15 @@ class Guard:
 
 
 def _is_same_origin(request: Request, host: str) -> bool:
-    """Accept our own origin, or none: browsers send `Origin` with every POST, other clients need not."""
+    """Accept our own origin, or none: browsers send `Origin` with every POST; other clients may not."""
     origins = request.headers.getlist("origin")
     return origins in ([], [f"http://{host}"], [f"https://{host}"])
 
 
 def _is_embedded_elsewhere(request: Request) -> bool:
-    """Recognise what a page of another origin loads (an image, say), or opens except the page itself.
+    """Recognise requests of pages of another origin: what they load (an image, say) or open, except the page itself.
 
-    Browsers send `Sec-Fetch-Site` with every request to this machine, also where they send no `Origin`. Other clients
-    need not.
+    Browsers send `Sec-Fetch-Site` with every request to this machine, even without `Origin`. Other clients may not.
     """
     headers = request.headers
     if all(site in ("same-origin", "none") for site in headers.getlist("sec-fetch-site")):

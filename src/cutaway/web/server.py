@@ -21,7 +21,7 @@ from cutaway.web.worker import Worker
 REQUEST_TIMEOUT = 60.0  # seconds that a client may take to send a request, header and body
 WRITE_TIMEOUT = 30.0  # seconds that a client may take to read what is in its connection's buffer
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-QUIET = 60.0  # seconds in which the same complaint is not made again
+QUIET = 60.0  # seconds in which a message is not repeated
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> Listener:
 
 
 def _display_host(number: str) -> str:
-    """Return the part of an address that names the host: brackets around IPv6, our hostname for "all interfaces"."""
+    """Return the host part of an address: brackets around IPv6, our hostname for "all interfaces"."""
     address = ipaddress.ip_address(number)
     if address.is_unspecified:
         return socket.gethostname()
@@ -78,7 +78,7 @@ def serve(listener: Listener, app: ASGIApp, worker: Worker) -> None:
         log_level="error",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nothing is known of a proxy, so X-Forwarded-* headers are any client's to write
+        proxy_headers=False,  # no proxy is known, so any client may write X-Forwarded-* headers
         lifespan="off",
         timeout_graceful_shutdown=10,
     )
@@ -94,7 +94,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
         super().connection_made(transport)
         # A response is two writes, and Nagle's algorithm would hold back the second until the client has acknowledged
-        # the first, 40 ms later; asyncio's own setting is for sockets that name their protocol, which these do not.
+        # the first, 40 ms later. asyncio disables it only for sockets that name their protocol, which these do not.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
 
@@ -139,9 +139,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
     def _handle_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Complain in one line, and not each time, of a connection that the system has no resources for.
+        """Log in one line, and not each time, that the system has no resources for a connection.
 
-        asyncio tries again to accept it after a second, also where the server has closed its sockets in the meantime.
+        asyncio tries again to accept it after a second, even if the server has closed its sockets in the meantime.
         """
         error = context.get("exception")
         if self.should_exit and "_start_serving" in context["message"]:

@@ -46,7 +46,7 @@ class Job:
 
 
 class Worker:
-    """A queue of jobs for one thread, in the order of arrival.
+    """A queue of jobs for one thread, which runs them in the order of arrival.
 
     >>> asyncio.run(Worker().run(Job(), lambda: 6 * 7))
     42
@@ -58,7 +58,7 @@ class Worker:
         self._closed = False
 
     async def run(self, job: Job, compute: Callable[[], T]) -> T:
-        """Return what `compute` returns, or raise what it raises; raises Cancelled if the job was cancelled, or the
+        """Return what `compute` returns, or raise what it raises. Raises Cancelled if the job was cancelled or the
         worker is closed.
         """
         if self._closed:
@@ -76,9 +76,7 @@ class Worker:
             self._jobs.discard(job)
 
     def start(self, compute: Callable[[Job], None]) -> None:
-        """Compute something that nobody waits for; it has no result, and its errors are dropped. A closed worker does
-        nothing.
-        """
+        """Run `compute` in the background: its result and its errors are dropped. A closed worker does nothing."""
         if self._closed:
             return
         job = Job()
@@ -86,7 +84,7 @@ class Worker:
         self._thread.submit(compute, job).add_done_callback(lambda _: self._jobs.discard(job))
 
     async def stream(self, job: Job, compute: Callable[[Callable[[T], None]], None]) -> AsyncGenerator[T]:
-        """Yield each item that `compute` sends, which is not None; raises like `run`."""
+        """Yield each item that `compute` sends (none may be None); raises like `run`."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[T | None] = asyncio.Queue()
 
@@ -96,7 +94,7 @@ class Worker:
 
         def done(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
-                task.exception()  # retrieved here, because the consumer may be gone and asyncio logs unretrieved ones
+                task.exception()  # retrieved here, because the consumer may be gone and asyncio logs unretrieved errors
             queue.put_nowait(None)
 
         task = asyncio.create_task(self.run(job, lambda: compute(send)))
@@ -106,9 +104,9 @@ class Worker:
         await task
 
     async def take_turns(self, job: Job, items: Generator[T]) -> AsyncGenerator[T]:
-        """Yield each of the items, which are not None and are computed one by one: other jobs that wait go between.
+        """Yield the items (none may be None), which are computed one by one; waiting jobs run in between.
 
-        What they are computed from is let go of at the end, also where somebody stops to ask for them.
+        The generator is closed at the end, even if the consumer stops early.
 
         >>> async def numbers():
         ...     return [number async for number in Worker().take_turns(Job(), (n for n in range(2)))]
@@ -123,7 +121,7 @@ class Worker:
                 self._thread.submit(items.close)  # not from here: the thread may still be computing one
 
     def close(self) -> None:
-        """Cancel all jobs, also those that take turns and do not have theirs, and accept no more."""
+        """Cancel all jobs, including those that wait for their turn, and accept no more."""
         self._closed = True
         for job in list(self._jobs):
             job.cancel()
@@ -131,7 +129,7 @@ class Worker:
 
 
 class LatestJob:
-    """The latest job of each client; a newer one cancels the one before.
+    """The latest job of each client; a newer job cancels the one before.
 
     >>> latest = LatestJob()
     >>> old = Job()
@@ -147,7 +145,7 @@ class LatestJob:
         self._latest: dict[str, tuple[int, Job]] = {}
 
     def begin(self, client: str, sequence: int, job: Job) -> None:
-        """Register a job; of two jobs of one client the one with the lower sequence number is cancelled."""
+        """Register a job; of two jobs of one client, the one with the lower sequence number is cancelled."""
         latest, other = self._latest.get(client, (-1, None))
         if latest > sequence:
             job.cancel()

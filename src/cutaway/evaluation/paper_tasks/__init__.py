@@ -1,4 +1,4 @@
-"""Tasks of the GPT-2 paper, and HellaSwag, each on a file in the form in which its authors publish it."""
+"""Tasks of the GPT-2 paper, and HellaSwag. Each reads a file in the format that its authors publish."""
 
 from cutaway.evaluation.paper_tasks import cbt, enwik8, hellaswag, lambada, one_billion_words, ptb, text8, wikitext
 from cutaway.evaluation.paper_tasks.task import Metric, PaperTask, Result

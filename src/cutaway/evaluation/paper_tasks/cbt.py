@@ -1,14 +1,14 @@
-"""Children's Book Test: the word that is missing from a sentence, of ten candidates (Hill et al. 2015).
+"""Children's Book Test: choose the missing word of a sentence among ten candidates (Hill et al. 2015).
 
 Files: `cbtest_CN_valid_2000ex.txt` (common nouns) and `cbtest_NE_valid_2000ex.txt` (named entities): 20 numbered
 sentences, then `21 sentence with XXXXX`, a tab, the answer, two tabs, and the candidates between `|`; then an empty
 line. The paper reports the validation files, since a book of the test set is in its training text (section 3.2).
 
 Recipe: "we compute the probability of each choice and the rest of the sentence conditioned on this choice according to
-the LM, and predict the one with the highest probability". Each candidate is put in, the 21 sentences are de-tokenized
-and joined by spaces, after the start token. What all candidates' texts begin with is read once; the sum of the rest's
-log-probabilities decides, which is the same comparison. Of a text longer than the context the end is read. The paper
-has 87.65 % and 83.4 % for 124M; transformers#13761 got 84.35 % and 73.65 %.
+the LM, and predict the one with the highest probability". Each candidate is inserted, and the 21 sentences are
+de-tokenized and joined by spaces, after the start token. The common beginning of all candidates' texts is read once.
+The sum of the log-probabilities of the rest decides, which is the same comparison. A text longer than the context is
+truncated on the left. The paper has 87.65 % and 83.4 % for 124M; transformers#13761 got 84.35 % and 73.65 %.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ CONVENTIONS = Conventions(
 
 @dataclass(frozen=True)
 class Question:
-    """Sentences, the last of them with a blank; the candidates; and the right one."""
+    """Sentences, the last one with a blank; the candidates; and the correct candidate."""
 
     sentences: tuple[str, ...]
     candidates: tuple[str, ...]
@@ -51,7 +51,7 @@ class Question:
 
 
 def read_questions(text: str, place: str) -> Iterator[Question]:
-    """Yield the questions of a file. Raises UsageError naming the line that is not in the file's form.
+    """Yield the questions of a file. Raises UsageError naming the malformed line.
 
     >>> [question] = read_questions("1 It was .\\n2 A XXXXX !\\tcow\\t\\tcow|hen\\n", "c.txt")
     >>> question.sentences[0], question.query(question.answer)
@@ -79,7 +79,7 @@ def _question(sentences: list[str], fields: list[str], place: str) -> Question:
 
 
 def choice(model: LanguageModel, question: Question, detokenizer: Detokenizer) -> Choice:
-    """Tokenize a question: the context that its texts share, and the rest of each.
+    """Tokenize a question into the context that its texts share and the rest of each text.
 
     >>> import cutaway
     >>> [question] = read_questions("1 It was .\\n2 A XXXXX !\\tcow\\t\\tcow|hen\\n", "c.txt")

@@ -1,4 +1,4 @@
-"""Accuracy on examples with candidate answers, of which the model's most likely one counts."""
+"""Accuracy on multiple-choice examples: the model's answer is its most likely candidate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from cutaway.evaluation.uncertainty import mean_error
 
 @dataclass(frozen=True)
 class Choice:
-    """Token ids of an example: a context, the continuations that compete, and the index of the right one."""
+    """Token ids of an example: the context, the candidate continuations, and the index of the correct one."""
 
     context: list[int]
     continuations: list[list[int]]

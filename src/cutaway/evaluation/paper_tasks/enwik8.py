@@ -1,9 +1,9 @@
-"""enwik8: bits per byte of the source of Wikipedia's pages, markup and all (Hutter Prize; Mahoney 2006).
+"""enwik8: bits per byte of the source text of Wikipedia pages, including markup (Hutter Prize; Mahoney 2006).
 
 File: `enwik8`, the first 100,000,000 bytes of a dump of the English Wikipedia of 2006.
 
-Recipe: the last 5,000,000 bytes, the usual test split, unchanged, as one document; a file of another size is used
-whole. An incomplete character at either end, of up to three bytes, is dropped. The paper has 1.16 for 124M and does not
+Recipe: the last 5,000,000 bytes, the usual test split, unchanged, as one document; a file of another size is used in
+full. An incomplete character at either end, of up to three bytes, is dropped. The paper has 1.16 for 124M and does not
 say which split it used.
 """
 
@@ -17,7 +17,7 @@ TEST_SIZE = 5_000_000
 
 
 def test_part(data: bytes) -> bytes:
-    """Return the test split of a file of `FULL_SIZE` bytes, and all of any other file.
+    """Return the test split of a file of `FULL_SIZE` bytes, or the whole of any other file.
 
     >>> test_part(b"<page>")
     b'<page>'

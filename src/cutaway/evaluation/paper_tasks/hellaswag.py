@@ -1,11 +1,11 @@
-"""HellaSwag: the right ending of a description, of four (Zellers et al. 2019). The GPT-2 paper is older.
+"""HellaSwag: choose the correct ending of a description among four (Zellers et al. 2019). The GPT-2 paper is older.
 
-File: `hellaswag_val.jsonl`: `ctx`, `endings` (four) and `label` (the index of the right one).
+File: `hellaswag_val.jsonl`: `ctx`, `endings` (four) and `label` (the index of the correct one).
 
 Recipe of karpathy/llm.c and build-nanogpt: each ending follows the context and a space; no start token comes before the
-context. `accuracy` compares sums of log-probabilities, `accuracy_norm` means per token. They give 28.59 % and 29.55 %
+context. `accuracy` compares sums of log-probabilities, `accuracy_norm` means per token. They report 28.59 % and 29.55 %
 for 124M, and 38.42 % and 48.93 % for 1558M. lm-evaluation-harness cleans the texts and takes means per byte of the
-ending: 28.92 % and 31.14 %.
+ending; it gets 28.92 % and 31.14 %.
 """
 
 from cutaway.errors import UsageError

@@ -1,18 +1,18 @@
-"""LAMBADA: the last word of a passage that can only be guessed from all of it (Paperno et al. 2016).
+"""LAMBADA: predict the last word of a passage, which can only be guessed from the whole passage (Paperno et al. 2016).
 
 File: `lambada_test.jsonl`, OpenAI's version, one `{"text"}` per line with case and punctuation; or
 `lambada_test_plain_text.txt`, the authors' version, one tokenized passage in lower case per line, on which 124M gets
 34 % instead of 46 % (openai/gpt-2#131). 5,153 passages in both.
 
-Recipe: as OpenAI's preprocessing there, curly double quotes become straight, the passage is stripped, and a newline is
-put before it; it follows the start token. The last word with the space before it is scored.
+Recipe, as in OpenAI's preprocessing there: curly double quotes become straight, the passage is stripped, and a newline
+is prepended. The passage follows the start token. The last word with the space before it is scored.
 
 - `perplexity`: exponential of the mean nats per last word. The paper has 35.13 for 124M; lm-evaluation-harness, 40.06.
-- `accuracy`: the word is the model's most likely text: each of its tokens is the most likely one.
-- `accuracy_without_stop_words`: the same where a stop word cannot be chosen, "an approximation" to the knowledge that
-  the word ends the passage (section 3.3), with which the paper's 1558M rises from 52.66 % to the 63.24 % of Table 3.
-  OpenAI's list is not known; this one is the English function words below.
-- `accuracy_of_last_token`: only the last token of the word, the rest given, as others reach 46.67 to 46.89 % for 124M.
+- `accuracy`: each token of the word is the model's most likely one.
+- `accuracy_without_stop_words`: the same with stop words excluded, "an approximation" to the knowledge that the word
+  ends the passage (section 3.3). With it the paper's 1558M rises from 52.66 % to the 63.24 % of Table 3. OpenAI's list
+  is not known; this one is the English function words below.
+- `accuracy_of_last_token`: only the last token of the word, given the others; 46.67 to 46.89 % are reported for 124M.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Prediction:
 
 
 def read_passages(data: bytes, place: str) -> list[str]:
-    """Read the passages of either file. Raises UsageError for one without two words.
+    """Read the passages of either file. Raises UsageError if a passage has fewer than two words.
 
     >>> read_passages(b'{"text": "He said: go"}\\n', "l.txt") == read_passages(b"He said: go\\n", "l.txt")
     True
@@ -81,7 +81,7 @@ def preprocess(text: str) -> str:
 
 
 def stop_tokens(model: LanguageModel) -> list[int]:
-    """Return the tokens that are a stop word, with a space before it, in lower case or capitalised.
+    """Return the tokens that are a space and a stop word, in lower case or capitalised.
 
     >>> import cutaway
     >>> model = cutaway.load()

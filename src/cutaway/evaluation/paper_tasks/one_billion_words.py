@@ -3,9 +3,9 @@
 File: `news.en.heldout-00000-of-00050`, the usual test shard: one tokenized sentence per line. Words: all tokens and
 one `</S>` per line, 159,658 in all.
 
-Recipe: the de-tokenizer below; sentences are shuffled, which "removes all long-range structure" (section 3.1 of the
-paper), so each is a document of its own, after the start token; the newline that ends it stands for `</S>`; nats per
-word exponentiated. The paper has 75.20 for 124M.
+Recipe: the de-tokenizer below. Sentences are shuffled, which "removes all long-range structure" (section 3.1 of the
+paper), so each is a separate document after the start token. The newline at its end stands for `</S>`. The metric is
+the exponential of the mean nats per word. The paper has 75.20 for 124M.
 """
 
 from cutaway.data.sources import decode_text
@@ -19,7 +19,7 @@ CONVENTIONS = Conventions(closing=",.;:!?)]}%'", opening="([{$£#", quote='"', c
 
 
 def clean(text: str, place: str) -> list[str]:
-    """De-tokenize a file: a document for each sentence.
+    """De-tokenize a file into one document per sentence.
 
     >>> clean('" They aren \\'t here , " he said ( on Friday ) .\\nGo !\\n', "1bw")
     ['"They aren\\'t here," he said (on Friday).\\n', 'Go!\\n']

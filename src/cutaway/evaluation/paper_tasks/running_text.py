@@ -1,8 +1,8 @@
 """Running text: perplexity per token of the corpus, bits per byte or per character.
 
-The loss is divided by the number of units that the corpus itself counts (its words and ends of lines, or its bytes),
-and then exponentiated (openai/gpt-2#78). The paper does not say how it placed windows; those who came near its
-numbers used disjoint ones (transformers#13761, karpathy/llm.c#276), so that is the default of these tasks.
+The total loss is divided by the number of units that the corpus counts (words and line ends, or bytes), and then
+exponentiated (openai/gpt-2#78). The paper does not say how it placed windows. Others who came close to its numbers used
+disjoint windows (transformers#13761, karpathy/llm.c#276), so that is the default of these tasks.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from cutaway.evaluation.uncertainty import ratio_error
 def word_perplexity(
     model: LanguageModel, documents: Sequence[str], words: Sequence[int], stride: int | None, progress: Progress
 ) -> Result:
-    """Score documents, of which each has `words[i]` words as the corpus counts them.
+    """Score documents; document i has `words[i]` words as the corpus counts them.
 
     >>> import cutaway
     >>> word_perplexity(cutaway.load(), ["It isn't.\\n"], [5], None, lambda done, total: None).counts
@@ -46,7 +46,7 @@ def document_perplexity(
     *,
     clean: Callable[[str, str], str],
 ) -> Result:
-    """Score a tokenized corpus as one document, which `clean` makes of its text and its place.
+    """Score a tokenized corpus as one document, which `clean` makes from its text and place.
 
     >>> import cutaway
     >>> data = b"It is n't .\\n"
@@ -78,7 +78,7 @@ def bits_per_byte(model: LanguageModel, text: str, place: str, stride: int | Non
 
 
 def count_words(line: str) -> int:
-    """Count the tokens of a line of a tokenized corpus, and one for its end.
+    """Count the tokens of a line of a tokenized corpus, plus one for its end.
 
     >>> count_words(" no it was n't black monday ")
     7
@@ -87,7 +87,7 @@ def count_words(line: str) -> int:
 
 
 def split_lines(text: str, place: str) -> list[str]:
-    """Split a corpus into lines, which end in "\\n" and nothing else. Raises UsageError with its place if it is empty.
+    """Split a corpus into lines at "\\n" only. Raises UsageError, naming its place, if it is empty.
 
     >>> split_lines(" a b \\n c \\n", "a.txt")
     [' a b ', ' c ']
@@ -98,7 +98,7 @@ def split_lines(text: str, place: str) -> list[str]:
 
 
 def detokenize_lines(lines: Sequence[str], conventions: Conventions) -> list[str]:
-    """De-tokenize lines of a corpus, whose tokens are its vocabulary; each gets its line end.
+    """De-tokenize the lines of a corpus, whose tokens are the vocabulary, and append a newline to each.
 
     >>> detokenize_lines(["a b , c"], Conventions(closing=","))
     ['a b, c\\n']
@@ -112,7 +112,7 @@ def _evaluate(model: LanguageModel, documents: Sequence[str], stride: int | None
 
 
 def _ratio(evaluation: Evaluation, words: Sequence[int]) -> Metric:
-    """Compute the mean nats per word. The words of a window are unknown: its share of the tokens stands for them."""
+    """Compute the mean nats per word. The words of a window are estimated from its share of the tokens."""
     score = evaluation.score
     if evaluation.units_are_documents:
         error = ratio_error([document.nats for document in evaluation.documents], words)

@@ -1,4 +1,4 @@
-"""A task: the recipe that turns a file of test data into the numbers that papers report."""
+"""A task: the recipe that computes the numbers reported in papers from a file of test data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from cutaway.untrusted import quote_path
 
 @dataclass(frozen=True)
 class Metric:
-    """A number with its standard error, which is None where there are fewer than two units."""
+    """A number with its standard error, which is None if there are fewer than two units."""
 
     name: str  # "perplexity", "accuracy" (a share of 1), "bits_per_byte", ...
     value: float
@@ -22,12 +22,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """Metrics of a model on a task, the first of them the task's own; and what they were computed from."""
+    """Metrics of a model on a task, the main one first, and what they were computed from."""
 
     metrics: tuple[Metric, ...]
     error_of: str  # the units that the standard errors are over: "examples", "documents" or "windows"
     counts: dict[str, int]  # of examples, tokens, ...
-    stride: int | None = None  # of the windows, where running text was read
+    stride: int | None = None  # of the windows, if running text was read
     difference: str = ""  # from the published file, such as "13 words, not the 82,430 of the published file"
 
 
@@ -36,22 +36,22 @@ Run = Callable[[LanguageModel, bytes, str, int | None, Progress], Result]
 
 @dataclass(frozen=True)
 class PaperTask:
-    """A task by name; `run(model, data, place, stride, progress)` scores the bytes of a file at a place."""
+    """A task by name; `run(model, data, place, stride, progress)` scores the bytes of the file at `place`."""
 
     name: str
     title: str
-    files: tuple[str, ...]  # paths below a data folder under which the file is known, the preferred one first
+    files: tuple[str, ...]  # known paths of the file in a data folder, the preferred one first
     run: Run
-    unit: str  # of what a published file is known to have `published`: one of `Result.counts`, or "bytes" of the file
-    published: tuple[int, ...]  # several where both a whole file and its test split are published
-    takes_stride: bool = True  # False where no running text is read
+    unit: str  # what `published` counts: one of `Result.counts`, or "bytes" of the file
+    published: tuple[int, ...]  # several if both the full file and its test split are published
+    takes_stride: bool = True  # False if no running text is read
 
     def evaluate(
         self, model: LanguageModel, path: Path, stride: int | None = None, progress: Progress = no_progress
     ) -> tuple[DataFile, Result]:
-        """Score a file, plain or as .xz, .gz or .zst; `stride` is that of the windows, None for the task's own.
+        """Score a file, plain or as .xz, .gz or .zst; `stride` is that of the windows, None for the task's default.
 
-        Raises UsageError, with file and line, for a file in another form, and for a stride without running text.
+        Raises UsageError, naming file and line, if the file is malformed, or if a stride is given without running text.
         """
         if stride is not None and not self.takes_stride:
             raise UsageError(f"{self.name} does not read running text: it takes neither --window nor --stride")
@@ -65,6 +65,6 @@ class PaperTask:
         return "" if found in self.published else f"{found:,} {self.unit}, not the {published:,} of the published file"
 
     def find(self, directory: Path) -> Path | None:
-        """Return the task's file in a data folder, None if it is not there."""
+        """Return the task's file in a data folder; None if it is missing."""
         names = [f"{name}{suffix}" for name in self.files for suffix in ("", *COMPRESSED)]
         return next((directory / name for name in names if (directory / name).is_file()), None)

@@ -1,9 +1,9 @@
-"""text8: bits per character of Wikipedia without markup, in 27 characters (Mahoney 2006).
+"""text8: bits per character of Wikipedia without markup, in an alphabet of 27 characters (Mahoney 2006).
 
 File: `text8`, 100,000,000 characters: the letters a to z and the space; numbers are spelled out.
 
-Recipe: the last 5,000,000 characters, the usual test split, unchanged, as one document; a file of another size is
-used whole. A character is a byte. The paper has 1.17 for 124M and does not say which split it used.
+Recipe: the last 5,000,000 characters, the usual test split, unchanged, as one document; a file of another size is used
+in full. A character is a byte. The paper has 1.17 for 124M and does not say which split it used.
 """
 
 from cutaway.evaluation.paper_tasks.enwik8 import FULL_SIZE, TEST_SIZE, decode_part, test_part

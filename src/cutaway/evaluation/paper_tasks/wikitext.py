@@ -1,12 +1,12 @@
-"""WikiText-2 and WikiText-103: perplexity per word of good articles of Wikipedia (Merity et al. 2016).
+"""WikiText-2 and WikiText-103: perplexity per word of Wikipedia's good articles (Merity et al. 2016).
 
 File: `wiki.test.tokens`, or `wiki.test.raw` without `<unk>`: lines of tokens between spaces, `@-@`, `@,@` and `@.@`
 inside words, ` = Title = ` for headings. Words: all tokens and one `<eos>` per line, 245,569 in each test file and
-217,646 in each validation file. The test articles of both are the same; the vocabularies, so the `<unk>`, differ.
+217,646 in each validation file. Both have the same test articles but different vocabularies, and so different `<unk>`.
 
-Recipe: the de-tokenizer below; `<unk>` stays; one document; nats per word exponentiated. The paper has 29.41 and 37.50
-for 124M: with the same articles, transformers#13761 got 29.94 per token of GPT-2 and 37.37 per word, so its first
-number seems to be per token. Both are metrics here.
+Recipe: the de-tokenizer below; `<unk>` stays; one document; the exponential of the mean nats per word. The paper has
+29.41 and 37.50 for 124M. On the same articles transformers#13761 got 29.94 per token of GPT-2 and 37.37 per word, so
+the paper's first number seems to be per token. Both are metrics here.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ CONVENTIONS = Conventions(
 
 
 def clean(text: str, place: str) -> str:
-    """De-tokenize the lines of a file; the space at both ends of each is dropped.
+    """De-tokenize the lines of a file, without the space at both ends of each line.
 
     >>> clean(' It is 1 @,@ 000 m " high " , says J. Ford . \\n', "wiki.test.raw")
     'It is 1,000 m "high", says J. Ford.\\n'
