@@ -1,10 +1,10 @@
-"""Rebuild the corpus of the built-in model from the public repositories that it was made of.
+"""Rebuild the corpus of the built-in model from the public repositories that it was made from.
 
     python -m recipes.corpus --out recipes/out/corpus --sources recipes/out/sources
 
-clones what `--sources` does not hold yet, writes `books-*.jsonl.xz`, `wikipedia-*.jsonl.xz` and `simple-*.jsonl.xz`
-(recipes/simple_corpus.py) into `--out`, and says of each part whether it is the text that the built-in model was
-trained on. docs/corpus.md tells what is known of that.
+clones the repositories that are missing in `--sources`, writes `books-*.jsonl.xz`, `wikipedia-*.jsonl.xz` and
+`simple-*.jsonl.xz` (recipes/simple_corpus.py) into `--out`, and reports for each part whether it is the text that the
+built-in model was trained on. docs/corpus.md describes what is known about that text.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from zlib import crc32
 from recipes import simple_corpus
 from recipes.origins import CorpusError, Record, clone, is_small
 
-MIN_ARTICLE = 400  # characters; the shorter ones are mostly redirects, and lists whose items the extractor dropped
-WINDOW = 12  # words; books share so many by quoting, not by chance
-SAMPLED = 64  # one window in 64, chosen by its own words, so that two copies of a text are sampled alike
-REPEATED = 6  # a book is left out when a sixth of its windows is in the books before it
+MIN_ARTICLE = 400  # characters; shorter articles are mostly redirects, and lists whose items the extractor dropped
+WINDOW = 12  # words; books share as many in a row only by quoting, not by chance
+SAMPLED = 64  # one window in 64, chosen by a hash of its words, so that two copies of a text are sampled alike
+REPEATED = 6  # a book is left out if a sixth of its windows occurs in the books before it
 BOOK_SHARDS = 3
 
-# What the built-in model was trained on: SHA-256 of the uncompressed lines, and how many lines there are.
+# The training text of the built-in model: SHA-256 of the uncompressed lines, and the number of lines.
 RECORDED = {
     "books-train-0": ("c0b99f2d171731d576765f246961384524e93d679c3329691542307d2796dc81", 276),
     "books-train-1": ("959ea6a888d6fd89a32a4c5ae0173f8099c985c4f67c53beb8f97865da255b2c", 302),
@@ -41,26 +41,25 @@ RECORDED = {
 
 
 def read(path: Path) -> str:
-    """Return the text of a file with newlines as one character; invalid UTF-8 (lost accents) is dropped."""
+    """Return the text of a file with newlines as one character. Invalid UTF-8 (lost accents) is dropped."""
     return unicodedata.normalize("NFC", path.read_text(encoding="utf-8", errors="ignore").removeprefix("\ufeff"))
 
 
 def clean(text: str) -> str:
-    """Return one line, one blank between words. Rarer spaces (thin, em, a tab inside a line) stay as they are."""
+    """Return one line, with one space between words. Other white space (thin, em, a tab inside a line) is kept."""
     return re.sub("[ \n\xa0]+", " ", "\n".join(line.strip() for line in text.split("\n"))).strip()
 
 
 def paragraphs(parts: Iterable[str]) -> str:
-    """Join the parts that are not empty, a blank line between any two."""
+    """Join the non-empty parts with blank lines between them."""
     return "\n\n".join(part for part in parts if part)
 
 
 def markdown(path: Path) -> Iterator[Record]:
     """Yield one book of classic-books-markdown: `# Title:`, `## Author:`, `## Year:`, a line of dashes, the text.
 
-    Headings lose their marks, and emphasis that opens and closes on one line its own (with either mark); rules go, and
-    two hyphens become a dash.
-    A file without the head yields nothing.
+    The marks of headings are removed, and those of emphasis that opens and closes on one line (with either mark). Rules
+    are removed, and two hyphens become a dash. A file without the header yields nothing.
     """
     head, *rest = re.split(r"^-{3,}[ \t]*$", read(path), maxsplit=1, flags=re.MULTILINE)
     fields = {name: value.strip() for name, value in re.findall(r"^#+ (Title|Author|Year):(.*)$", head, re.MULTILINE)}
@@ -77,10 +76,10 @@ def markdown(path: Path) -> Iterator[Record]:
 def tei(path: Path) -> Iterator[Record]:
     """Yield one novel of ELTeC, level 1: the headings, paragraphs and verse lines of its body.
 
-    A verse line inside a paragraph comes with the paragraph and once more by itself, as in the recorded text.
+    A verse line inside a paragraph occurs twice, in the paragraph and by itself, as in the recorded text.
     """
     source = read(path)
-    if "<!DOCTYPE" in source:  # the one place to declare entities, which may grow without bound
+    if "<!DOCTYPE" in source:  # the only place to declare entities, which can expand without bound
         raise CorpusError(f"{path} declares a document type, which no file of ELTeC does; check the clone")
     try:
         root = ET.fromstring(source)
@@ -91,26 +90,26 @@ def tei(path: Path) -> Iterator[Record]:
         raise CorpusError(f"{path} lacks a title, an author or a body; check that it is a TEI edition of level 1")
     yield {
         "title": flat(title).partition(":")[0].strip(),
-        "author": re.sub(r"\s*\(.*", "", flat(author)),  # without the years of a life
+        "author": re.sub(r"\s*\(.*", "", flat(author)),  # without the years of birth and death
         "year": "",
         "text": paragraphs(flat(part) for part in body.iter() if part.tag.rpartition("}")[2] in ("head", "p", "l")),
     }
 
 
 def flat(element: ET.Element) -> str:
-    """Return all text inside an element on one line; its line ends and indentation mean nothing."""
+    """Return all text inside an element on one line; line ends and indentation have no meaning."""
     return " ".join("".join(element.itertext()).split())
 
 
 def plain(path: Path) -> Iterator[Record]:
-    """Yield one novel of 100_english_novels, `Author_Title_year.txt`: an empty line parts paragraphs."""
+    """Yield one novel of 100_english_novels, `Author_Title_year.txt`, with paragraphs separated by empty lines."""
     author, _, title = path.stem.partition("_")
     text = paragraphs(map(clean, re.split(r"\n\s*\n", read(path))))
     yield {"title": title.replace("_", " "), "author": author, "year": "", "text": text}
 
 
 def wiki(path: Path) -> Iterator[Record]:
-    """Yield the English articles of a file by WikiExtractor: a line is a paragraph, the first repeats the title."""
+    """Yield the English articles of a WikiExtractor file: each line is a paragraph, and the first repeats the title."""
     document = r'^<doc id="[^"\n]*" url="([^"\n]*)" title="([^\n]*)">\n(.*?)^</doc>'
     for url, title, body in re.findall(document, read(path), re.MULTILINE | re.DOTALL):
         if "//" not in url or "//en." in url:
@@ -119,20 +118,20 @@ def wiki(path: Path) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class Source:
-    """A public repository at one commit, which of its files to read, and how."""
+    """A public repository at one commit, with the files to read and their reader."""
 
     repository: str
     commit: str
     pattern: str
     parse: Callable[[Path], Iterator[Record]]
-    label: str = ""  # what its records name as their source, if not the repository
+    label: str = ""  # source named in its records, if not the repository
 
     @property
     def name(self) -> str:
         return self.repository.split("/")[1]
 
     def clone(self, clones: Path) -> Path:
-        """Return the clone inside `clones`, made now if it is missing; an existing one must be at the commit."""
+        """Return the clone inside `clones`; clone if it is missing. An existing clone must be at the commit."""
         return clone(clones, self.repository, self.commit, (f"/{self.pattern}",))
 
     def records(self, folder: Path) -> Iterator[Record]:
@@ -156,7 +155,7 @@ ARTICLES = (
 
 
 def new_books() -> Callable[[Record], bool]:
-    """Return a test for books of which neither author and title nor a sixth of the windows have been."""
+    """Return a predicate for new books: neither their author and title nor a sixth of their windows occurred before."""
     keys = set[tuple[str, ...]]()
     seen = set[str]()
 
@@ -173,18 +172,18 @@ def new_books() -> Callable[[Record], bool]:
 
 
 def words(text: str) -> list[str]:
-    """Return the lower-case words without punctuation, which is what editions differ in most."""
+    """Return the lower-case words without punctuation, since editions differ in punctuation most."""
     return re.findall(r"\w+", text.lower())
 
 
 def sample(tokens: list[str]) -> set[str]:
-    """Return one in `SAMPLED` of the runs of `WINDOW` words, chosen by the words themselves."""
+    """Return one in `SAMPLED` of the runs of `WINDOW` words, chosen by a hash of the words."""
     windows = (" ".join(tokens[i : i + WINDOW]) for i in range(len(tokens) - WINDOW + 1))
     return {window for window in windows if crc32(window.encode()) % SAMPLED == 0}
 
 
 def new_articles() -> Callable[[Record], bool]:
-    """Return a test for articles that are long enough and whose title has not been."""
+    """Return a predicate for articles that are long enough and have a new title."""
     titles = set[str]()
 
     def is_new(article: Record) -> bool:
@@ -197,7 +196,7 @@ def new_articles() -> Callable[[Record], bool]:
 
 
 def gather(sources: Iterable[Source], clones: Path, is_new: Callable[[Record], bool]) -> Iterator[Record]:
-    """Yield the new records of one source after another, and print a line about each."""
+    """Yield the new records of all sources in turn, and print a line about each source."""
     for source in sources:
         found = kept = 0
         for record in source.records(source.clone(clones)):
@@ -211,7 +210,7 @@ def gather(sources: Iterable[Source], clones: Path, is_new: Callable[[Record], b
 
 
 def split(records: Iterable[Record]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
-    """Return training lines, each with the hash of its title, and validation lines; two titles of 100 are left out."""
+    """Return training lines, each with the hash of its title, and validation lines; buckets 0 and 1 are left out."""
     train = []
     valid = []
     for record in records:
@@ -225,7 +224,7 @@ def split(records: Iterable[Record]) -> tuple[list[tuple[str, bytes]], list[byte
 
 
 def shards(train: list[tuple[str, bytes]]) -> list[list[bytes]]:
-    """Return the lines in the order of their hashes, in `BOOK_SHARDS` parts of about as many bytes."""
+    """Return the lines in the order of their hashes, in `BOOK_SHARDS` parts of about equal size in bytes."""
     parts: list[list[bytes]] = [[] for _ in range(BOOK_SHARDS)]
     total = sum(len(line) for _, line in train)
     before = 0
@@ -236,7 +235,7 @@ def shards(train: list[tuple[str, bytes]]) -> list[list[bytes]]:
 
 
 def write(out: Path, name: str, lines: list[bytes]) -> None:
-    """Write `name`.jsonl.xz and say whether its text is the recorded one."""
+    """Write `name`.jsonl.xz and print whether its text is the recorded text."""
     with lzma.open(out / f"{name}.jsonl.xz", "wb") as file:
         file.writelines(lines)
     same = (hashlib.sha256(b"".join(lines)).hexdigest(), len(lines)) == RECORDED[name]
@@ -256,7 +255,7 @@ def build(clones: Path, out: Path) -> None:
 
 
 def main() -> int:
-    """Build everything; exit status 1 for an invalid or missing source."""
+    """Build everything; return exit status 1 for an invalid or missing source."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the .jsonl.xz files")
     parser.add_argument("--sources", type=Path, help="folder of the clones, where missing ones are made")

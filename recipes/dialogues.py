@@ -1,4 +1,4 @@
-"""Read the dialogues of the simple corpus: of one person for two, with an assistant, and about an article."""
+"""Read the dialogues of the simple corpus: self-dialogues, with an assistant, and about an article."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ MIN_TURNS = 6  # of the self-dialogues
 
 
 def dialogue(turns: Iterable[tuple[str, str]]) -> str:
-    r"""Return the turns (speaker, words) of a dialogue, a line each.
+    r"""Return the turns (speaker, words) of a dialogue, one line for each.
 
     >>> dialogue([("A", "Hello,  you."), ("B", "")])
     'A: Hello, you.\nB:'
@@ -22,7 +22,7 @@ def dialogue(turns: Iterable[tuple[str, str]]) -> str:
 
 
 def self_dialogues(folder: Path) -> Iterator[Document]:
-    """Yield dialogues that one person wrote for two: those of six turns or more that were not rejected, each once."""
+    """Yield dialogues that one person wrote for two: those of six or more turns that were not rejected, each once."""
     blocked = set(existing(folder / "blocked_workers.txt").read_text(encoding="utf-8").split())
     seen = set[str]()
     for path, row in _rows(folder):
@@ -35,7 +35,7 @@ def self_dialogues(folder: Path) -> Iterator[Document]:
 
 
 def assistant_dialogues(folder: Path) -> Iterator[Document]:
-    """Yield dialogues with an assistant, titled by its services, until they are `MAX_CHARACTERS` long."""
+    """Yield dialogues with an assistant, with its services as titles, until they have `MAX_CHARACTERS`."""
     total = 0
     for part in ("dev", "test", "train"):
         for path in sorted(filter(is_small, (folder / part).glob("dialogues_*.json"))):
@@ -64,7 +64,7 @@ def _rows(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def _turns(row: dict[str, str]) -> list[str]:
-    """Return the sentences of a row that are not empty, in the order of their numbers."""
+    """Return the non-empty sentences of a row, in the order of their numbers."""
     names = sorted((name for name in row if name.startswith("Answer.sentence")), key=lambda name: int(name[15:]))
     sentences = (re.sub("[\ufeff\u200b]", "", row[name] or "").strip() for name in names)
     return [sentence for sentence in sentences if sentence not in ("", "{}")]

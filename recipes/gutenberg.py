@@ -1,7 +1,7 @@
 """Extract the story from a book of Project Gutenberg: prose and verse, without front matter, headings or notices.
 
-The rules are those that the training text was made with, found again by comparing it with its sources. They are crude
-on purpose (an advertisement at the end of a book stays if nothing betrays it), and every number in them matters.
+The training text was made with these rules, which were reconstructed by comparing it with its sources. They are crude
+on purpose (an advertisement at the end of a book stays if no rule recognizes it), and every number in them matters.
 """
 
 import re
@@ -30,7 +30,7 @@ NOTICE_OF_THE_END = re.compile(r"(end of )?(the )?project gutenberg", re.IGNOREC
 
 
 def decode(data: bytes) -> str:
-    """Return the text of a file in UTF-8 or else Windows-1252, with newlines as one character.
+    """Decode a file as UTF-8, or else as Windows-1252, with newlines as one character.
 
     >>> decode(b"caf\\xe9\\r\\n"), decode("café".encode())
     ('café\\n', 'café')
@@ -53,7 +53,7 @@ def field(text: str, name: str) -> str:
 
 
 def story(text: str) -> str:
-    r"""Return the paragraphs of the story, a blank line between any two; the lines of verse stay lines.
+    r"""Return the paragraphs of the story, separated by blank lines; verse keeps its lines.
 
     >>> line = "Once upon a time there lived a " + "very " * 30 + "small _dog_."
     >>> story(f"CHAPTER I.\n\n{line}\n\n[Illustration: A dog]\n\nIt ran\naway.\n\nTHE END.\n")[-24:]
@@ -66,9 +66,9 @@ def story(text: str) -> str:
 
 
 def _body(text: str) -> str:
-    """Return the text between the markers of Project Gutenberg, the old ones (*END*THE SMALL PRINT) included."""
+    """Return the text between the markers of Project Gutenberg, including old ones (*END*THE SMALL PRINT)."""
     start = re.search(r"\*END(\*? ?|\* )THE SMALL PRINT.*\n", text)
-    if not start or start.end() > len(text) / 2:  # some books have the small print at their end
+    if not start or start.end() > len(text) / 2:  # some books have the small print at the end
         start = re.search(r"\*\*\* ?START.*\n", text)
     text = text[start.end() :] if start else text
     return re.split(r"\*\*\* ?END OF.*\n", text, maxsplit=1)[0]
@@ -83,7 +83,7 @@ def _paragraphs(text: str) -> list[list[str]]:
 
 
 def _before_the_end(paragraphs: list[list[str]]) -> list[list[str]]:
-    """Cut after the story: at the last THE END of the last two fifths, or at the notice of Project Gutenberg."""
+    """Cut after the story: at the last THE END in the last two fifths, or at the notice of Project Gutenberg."""
     joined = [" ".join(lines) for lines in paragraphs]
     ends = [i for i, text in enumerate(joined) if THE_END.match(text) and i > 0.6 * len(joined)]
     stop = ends[-1] if ends else len(joined)
@@ -92,13 +92,13 @@ def _before_the_end(paragraphs: list[list[str]]) -> list[list[str]]:
 
 
 def _is_verse(lines: list[str]) -> bool:
-    """Tell verse from prose: three short lines or more, most of them with a capital or a quotation mark in front."""
+    """Recognize verse: three or more short lines, most of which begin with a capital or a quotation mark."""
     capitals = sum(bool(re.match("[A-Z\"'“‘]", line)) for line in lines)
     return len(lines) >= 3 and max(map(len, lines)) < 52 and capitals >= 0.7 * len(lines)
 
 
 def _is_contents(lines: list[str]) -> bool:
-    """Recognize a table of contents: most lines end in a number ("will" and "shall" pass for Roman ones)."""
+    """Recognize a table of contents: most lines end in a number ("will" and "shall" count as Roman numerals)."""
     return len(lines) >= 2 and sum(bool(PAGE_NUMBER.search(line)) for line in lines) > 0.5 * len(lines)
 
 
@@ -109,7 +109,7 @@ def _is_capitals(text: str) -> bool:
 
 
 def _is_furniture(lines: list[str]) -> bool:
-    """Recognize what is no part of the story: headings, contents, and notices of publisher and transcriber."""
+    """Recognize paragraphs outside the story: headings, contents, and notices of publisher and transcriber."""
     text = _squeeze(" ".join(lines))
     return (
         _is_capitals(text)
@@ -121,7 +121,7 @@ def _is_furniture(lines: list[str]) -> bool:
 
 
 def _opens(text: str) -> bool:
-    """Recognize the first paragraph of a story: a full one of prose that is no remark about the book."""
+    """Recognize the first paragraph of a story: a full paragraph of prose that is not a remark about the book."""
     return len(text) >= 140 and "\n" not in text and text[-1] in ".!?:;\"”'’" and not PREFACE.search(text)
 
 
@@ -130,5 +130,5 @@ def _reflow(lines: list[str]) -> str:
 
 
 def _squeeze(text: str) -> str:
-    """Replace runs of white space by one space each. A single tab stays."""
+    """Replace runs of white space by one space each. A single tab is kept."""
     return re.sub(r"\s{2,}|\xa0", " ", text)

@@ -1,4 +1,4 @@
-"""Clone public repositories at fixed commits, and split what they hold by hash."""
+"""Clone public repositories at fixed commits, and split their documents by hash."""
 
 import hashlib
 import subprocess
@@ -15,7 +15,7 @@ class CorpusError(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """A document of a repository: a title, which may be empty or shared, the path inside, the text."""
+    """A document of a repository: its title, which may be empty or shared, its path in the repository, its text."""
 
     title: str
     path: str
@@ -23,10 +23,10 @@ class Document:
 
 
 def clone(clones: Path, repository: str, commit: str, patterns: tuple[str, ...]) -> Path:
-    """Return the clone of owner/name inside `clones`, made now if it is missing.
+    """Return the clone of owner/name inside `clones`; clone if it is missing.
 
-    Only what matches `patterns` (as in .gitignore) is downloaded and checked out. Raises CorpusError for a clone at
-    another commit. A folder without .git is taken as it is.
+    Only files that match `patterns` (as in .gitignore) are downloaded and checked out. Raises CorpusError for a clone
+    at another commit. A folder without .git is used as it is.
     """
     folder = clones / repository.split("/")[1]
     if not folder.exists():
@@ -40,7 +40,7 @@ def clone(clones: Path, repository: str, commit: str, patterns: tuple[str, ...])
 
 
 def git(*arguments: str) -> str:
-    """Return the output of git. Raises CorpusError with its last line if it fails."""
+    """Return the output of git. Raises CorpusError with git's last line if it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -56,12 +56,12 @@ def existing(path: Path) -> Path:
 
 
 def is_small(path: Path) -> bool:
-    """Tell whether a file is below 4 MiB. Larger ones were not read when the recorded text was made."""
+    """Return True for a file below 4 MiB. Larger files were not read for the recorded text."""
     return path.stat().st_size < MAX_BYTES
 
 
 def bucket(key: str) -> int:
-    """Return the SHA-256 of a key modulo 100. Buckets 0 and 1 are kept aside, 2 validates, the others train.
+    """Return the SHA-256 of a key modulo 100. Buckets 0 and 1 are set aside, 2 is for validation, others for training.
 
     >>> bucket("Emma")
     93

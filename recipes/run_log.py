@@ -1,4 +1,4 @@
-"""The log of a training run, as the cards of the built-in models tell it."""
+"""The log of a training run, for the model cards of the built-in models."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class RunLog:
-    """A run: its settings, its steps and tokens, the hours that they took, and the validation losses in nats."""
+    """A run: its settings, steps, tokens and hours, and the validation losses in nats."""
 
     settings: dict[str, Any]
     steps: int
@@ -43,12 +43,12 @@ class RunLog:
 
     @property
     def curve(self) -> str:
-        """The validation losses from the first to the last, a bar each."""
+        """The validation losses from the first to the last, as bars."""
         return f"{self.losses[0]:.2f}  {bars(self.losses)}  {self.losses[-1]:.2f}"
 
 
 def bars(losses: list[float]) -> str:
-    """Draw a line of bars, one a loss, from low to high.
+    """Draw a line of bars, one for each loss, from low to high.
 
     >>> bars([3.0, 2.0, 1.0])
     '█▅▁'

@@ -1,7 +1,7 @@
 """Rebuild the simple English of the corpus: children's books, Alger's novels, news for learners, and dialogues.
 
-Each kind yields its documents in the order of the corpus, and has a rule that splits them. Two kinds are not rebuilt
-whole: docs/corpus.md tells which.
+Each kind yields its documents in the order of the corpus, and has a rule that splits them. Two kinds are rebuilt only
+in part: see docs/corpus.md.
 """
 
 import csv
@@ -22,7 +22,7 @@ GUTENBERG_TEXT = "rcdm-uga/Gutenberg_Text"
 KIND_OF_AUTHOR = {"Alger, Horatio, Jr.": "pg-alger", "Wrenn, Charles L. (Charles Lewis)": "pg-boys-series"}
 PUBLIC_DOMAIN = "public domain in the USA (Project Gutenberg text, header and trade mark removed)"
 
-# What the built-in model was trained on: SHA-256 of the lines, those for training first, and how many there are.
+# The text of the built-in model: SHA-256 of the training lines followed by the validation lines, and their numbers.
 RECORDED = {
     "dialogues-self": ("ff24ad7f1774eb8c608232e676d8c6157738e08118703f2989ff4d07e191cd27", 23172, 226),
     "dialogues-sgd": ("2ec9b0bc25c67d249bff8e258a854c6818b2e84e0c001abf178efa9b89b07889", 4991, 64),
@@ -34,12 +34,12 @@ RECORDED = {
     "pg-children": ("b8cbbde1a52aaff57715da64b37ffcf4af6307a453de47f62839de1643c185fc", 318, 9),
     "tinystories": ("6db84ed004bc2388e436b2790a1b1d8ab7542bc10bbb47b89f3efed4c5465c62", 1717, 0),
 }
-RECORDED_DOCUMENTS = 34_196  # those that are not rebuilt included
+RECORDED_DOCUMENTS = 34_196  # including those that are not rebuilt
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of documents: its name, its records for a folder of clones, and the bucket of an index and a title."""
+    """A kind of documents: its name, its records from a folder of clones, and the bucket of an index and a title."""
 
     name: str
     records: Callable[[Path], Iterable[Record]]
@@ -48,7 +48,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository at a commit that holds one kind of documents: what to check out of it, and how to read that."""
+    """A repository at a commit that holds one kind of documents: the files to check out, and their reader."""
 
     kind: str
     name: str
@@ -94,7 +94,7 @@ def _kind_of(source: str) -> str:
 
 
 def fairy_tales(folder: Path) -> Iterator[Document]:
-    """Yield the listed fairy tales, a paragraph for each section."""
+    """Yield the listed fairy tales, with a paragraph for each section."""
     for source in listed("fairytaleqa"):
         path = source.split(":", 1)[1]
         with existing(folder / path).open(encoding="utf-8-sig", newline="") as file:
@@ -103,7 +103,7 @@ def fairy_tales(folder: Path) -> Iterator[Document]:
 
 
 def news(folder: Path) -> Iterator[Document]:
-    """Yield the elementary and intermediate articles, a line for each paragraph, those with the same words once."""
+    """Yield the elementary and intermediate articles, with a line for each paragraph, without repetitions."""
     seen = set[str]()
     for path in sorted((folder / "Texts-SeparatedByReadingLevel").glob("*/**/*.txt"), key=str):
         if path.relative_to(folder).parts[1] in ("Ele-Txt", "Int-Txt"):
@@ -116,7 +116,7 @@ def news(folder: Path) -> Iterator[Document]:
 
 
 def tiny_stories(folder: Path) -> Iterator[Document]:
-    """Yield the stories that end like a sentence."""
+    """Yield the stories that end in the punctuation of a sentence."""
     path = folder / "data" / "tinystories_10k.txt"
     for part in existing(path).read_text(encoding="utf-8").split("<|endoftext|>"):
         text = re.sub(r"\n{3,}", "\n\n", tidy(part)).strip()
@@ -125,7 +125,7 @@ def tiny_stories(folder: Path) -> Iterator[Document]:
 
 
 def tidy(text: str) -> str:
-    r"""Replace runs of blanks by one space, and cut them at the ends of lines.
+    r"""Replace runs of blanks by one space, and remove them at the ends of lines.
 
     >>> tidy("one\t two \n three")
     'one two\n three'
@@ -162,7 +162,7 @@ def _author_folders() -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"/{path.split('/')[0]}/" for path in paths))
 
 
-# The whole
+# All kinds
 
 
 def by_title(index: int, title: str) -> int:
@@ -176,7 +176,7 @@ def by_number(index: int, title: str) -> int:
 
 
 def every_book(index: int, title: str) -> int:
-    """Return the bucket of a book: one in forty validates and one was kept aside, which is not listed."""
+    """Return the bucket of a book: one in forty is for validation, and one, which is not listed, was set aside."""
     return 2 if index % 39 == 6 else 3
 
 
@@ -247,7 +247,7 @@ KINDS = (  # in the order of the corpus
 
 
 def split(kind: Kind, clones: Path) -> tuple[list[bytes], list[bytes]]:
-    """Return the lines of one kind for training and those for validation."""
+    """Return the training lines and the validation lines of one kind."""
     train = []
     valid = []
     for index, record in enumerate(kind.records(clones)):
@@ -261,14 +261,14 @@ def split(kind: Kind, clones: Path) -> tuple[list[bytes], list[bytes]]:
 
 
 def is_recorded(kind: str, train: list[bytes], valid: list[bytes]) -> bool:
-    """Tell whether the lines of one kind are those that the built-in model was trained on."""
+    """Return True if the built-in model was trained on exactly these lines of one kind."""
     return (hashlib.sha256(b"".join(train + valid)).hexdigest(), len(train), len(valid)) == RECORDED[kind]
 
 
 def build(clones: Path, out: Path) -> None:
     """Write simple-train.jsonl.xz and simple-valid.jsonl.xz, and the list of the other books that are simple too.
 
-    Prints of each kind whether it is the recorded text, and at the end how many documents are.
+    Prints whether each kind is the recorded text, and at the end the number of documents that are.
     """
     out.mkdir(parents=True, exist_ok=True)
     same = 0

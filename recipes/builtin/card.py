@@ -1,4 +1,4 @@
-"""The built-in model's card from `card.md`, every figure measured or read from the run's log (see `gpu.sh`).
+"""Write the built-in model's card from `card.md`; all figures are measured or read from the run's log (see `gpu.sh`).
 
 python -m recipes.builtin.card --run FOLDER/run --corpus recipes/out/corpus
 """
@@ -29,7 +29,7 @@ OPENINGS = (
     "One morning the king called his three sons and",
     "She sat down by the fire and",
 )
-BOOK_CHARACTERS = 100_000  # scored of each book of books-valid
+BOOK_CHARACTERS = 100_000  # scored of each book in books-valid
 CARD = Path(__file__).with_name("card.md")
 
 
@@ -46,13 +46,13 @@ def texts(path: Path, keep: Callable[[Record], bool] = lambda record: True) -> l
 
 
 def score(model: Model, documents: Iterable[str]) -> cutaway.Score:
-    """Score documents, each as a text of its own."""
+    """Score documents separately, and return the total."""
     scores = [model.score(text) for text in documents]
     return cutaway.Score(sum(s.nats for s in scores), sum(s.tokens for s in scores), sum(s.bytes for s in scores))
 
 
 def held_out(corpus: Path) -> dict[str, list[str]]:
-    """Return the documents that the model never saw, by the name of their kind."""
+    """Return the held-out documents by the name of their kind."""
     simple = corpus / "simple-valid.jsonl.xz"
     return {
         "stories (`simple-valid` without dialogues)": texts(simple, lambda record: not is_dialogue(record)),
@@ -63,7 +63,7 @@ def held_out(corpus: Path) -> dict[str, list[str]]:
 
 
 def score_rows(model: Model, corpus: Path) -> str:
-    """Make a table's rows: text, bytes, bits per byte, perplexity per token."""
+    """Format the rows of a table: text, bytes, bits per byte, perplexity per token."""
     rows = []
     for name, documents in held_out(corpus).items():
         s = score(model, documents)
@@ -73,7 +73,7 @@ def score_rows(model: Model, corpus: Path) -> str:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure, and write the card."""
     parser = argparse.ArgumentParser(description="Write the built-in model's card.")
     parser.add_argument("--run", type=Path, required=True, help="directory of the training run")
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the .jsonl.xz files")

@@ -1,9 +1,9 @@
-"""A checkpoint as bfloat16 in files of at most 15 MB, for a machine that gives back no more at a time.
+"""Split a checkpoint, as bfloat16, into files of at most 15 MB, for a machine that returns no larger ones; join them.
 
     python -m recipes.builtin.parts split CHECKPOINT OUT
     python -m recipes.builtin.parts join OUT CHECKPOINT
 
-The upper bytes of the numbers, which are sign and exponent, are compressed to less than half; the lower are noise.
+The upper bytes of the numbers, with sign and exponent, compress to less than half; the lower bytes are noise.
 """
 
 import shutil

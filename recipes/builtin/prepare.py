@@ -1,12 +1,12 @@
-"""The corpus of the built-in model as prepared corpora, one for each part of its mixture.
+"""Tokenize the corpus of the built-in model, as one prepared corpus for each part of its mixture.
 
     python -m recipes.builtin.prepare --corpus recipes/out/corpus --out recipes/out/shards
     python -m recipes.builtin.prepare --out recipes/out/shards --pack recipes/out/packed
     python -m recipes.builtin.prepare --out /tmp/shards --unpack recipes/out/packed
 
 Stories and dialogues are the two halves of the simple corpus; books that are simple too (`simple-books.txt` of the
-corpus) are a part of their own. `--pack` compresses the corpora into groups of files of at most 45 MB each, for a
-machine that takes no more at a time.
+corpus) are a separate part. `--pack` compresses the corpora into groups of files of at most 45 MB each, for a machine
+that accepts no more at a time.
 """
 
 import argparse
@@ -38,7 +38,7 @@ Filter = Callable[[Record], bool]
 
 
 def is_dialogue(record: Record) -> bool:
-    """Tell the dialogues of the simple corpus from its stories."""
+    """Return True for a dialogue of the simple corpus, False for a story."""
     return record["kind"].startswith("dialogues")
 
 
@@ -50,7 +50,7 @@ def read_simple_books(path: Path) -> set[tuple[str, str, str]]:
 
 
 def parts(corpus: Path) -> dict[str, dict[str, Filter]]:
-    """Return the parts of the mixture: the files of each, and which of their records it takes."""
+    """Return the parts of the mixture: the files of each, with a filter for their records."""
     simple_books = read_simple_books(corpus / "simple-books.txt")
 
     def is_simple(book: Record) -> bool:
@@ -72,7 +72,7 @@ def parts(corpus: Path) -> dict[str, dict[str, Filter]]:
 
 
 def prepare(corpus: Path, out: Path, workers: int) -> None:
-    """Tokenize every part that is not there yet."""
+    """Tokenize every part that does not exist yet."""
     for name, files in parts(corpus).items():
         if (out / name / MANIFEST).exists():
             continue
@@ -88,12 +88,12 @@ def prepare(corpus: Path, out: Path, workers: int) -> None:
 
 
 def source(path: Path) -> SourceFile:
-    """Return a file of the corpus, whose name says its split."""
+    """Return a file of the corpus, with the split that its name gives."""
     return SourceFile(path, path.stat().st_size, "valid" if "-valid" in path.name else "train")
 
 
 def blocks(sources: Mapping[SourceFile, Filter], done: frozenset[PartId]) -> Iterator[Block]:
-    """Yield the wanted texts of each file in blocks; a file is a lot."""
+    """Yield the wanted texts of each file in blocks; each file is a lot."""
     for lot, (file, is_wanted) in enumerate(sources.items()):
         yield from in_parts(text_blocks(texts(file.path, is_wanted), file), lot, done=done)
 
@@ -123,11 +123,11 @@ def pack(prepared: Path, packed: Path) -> None:
 
 
 def unpack(packed: Path, out: Path) -> None:
-    """Restore the files from all pieces below a folder, on all cores."""
+    """Restore the files from all pieces below a folder, using all cores."""
     pieces = sorted(packed.rglob("*.xz"), key=lambda path: path.name)
     if not pieces:
         raise UsageError(f"{packed}: no pieces (*.xz) to unpack; write them with --pack")
-    with ThreadPoolExecutor() as pool:  # lzma releases the interpreter's lock
+    with ThreadPoolExecutor() as pool:  # lzma releases the GIL
         data = list(pool.map(lambda path: lzma.decompress(path.read_bytes()), pieces))
     names = [path.name.rsplit(".", 2)[0] for path in pieces]
     for name in dict.fromkeys(names):

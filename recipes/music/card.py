@@ -1,4 +1,4 @@
-"""The built-in pianist's card from `card.md`, every figure measured or read from the run's log.
+"""Write the built-in pianist's card from `card.md`; all figures are measured or read from the run's log.
 
 python -m recipes.music.evaluate --model builtin-piano --data recipes/out/piano/shards --copies 8 > scores.json
 python -m recipes.music.card --scores scores.json --data recipes/out/piano/shards --run recipes/out/piano/run
@@ -28,7 +28,7 @@ HISTOGRAMS = ("pitch_classes", "pitches", "velocities", "gaps")
 
 
 def overlap_rows(ours: Statistics, theirs: Statistics, held: Statistics) -> str:
-    """Make a table's rows: histogram, overlap of the model's with those held out, of those to train on with them."""
+    """Format the rows of a table: histogram, overlap of the model and of the training pieces with the held-out ones."""
     rows = []
     for name in HISTOGRAMS:
         shares = [overlap(getattr(each, name), getattr(held, name)) for each in (ours, theirs)]

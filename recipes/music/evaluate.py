@@ -1,9 +1,9 @@
-"""A model of music beside its floors, on the pieces that were held out: nats a token, one line each.
+"""Compare a music model with n-gram baselines on held-out pieces, in nats per token.
 
 python -m recipes.music.evaluate --model recipes/out/piano/run/model --data recipes/out/piano/shards --copies 8
 
 A piece is scored from its first token on, after the END before it, in the overlapping windows of `cutaway eval`. The
-floors are n-grams of the first version of each piece to train on, counted in the same way.
+baselines are n-grams of the first version of each training piece, scored in the same way.
 """
 
 import argparse
@@ -27,12 +27,12 @@ ORDERS = {"unigram": 1, "bigram": 2, "trigram": 3}
 
 
 def documents(split: Split, step: int = 1) -> list[list[int]]:
-    """Return every `step`-th document of a split, END first."""
+    """Return every `step`-th document of a split, each beginning with END."""
     return [split.ids[split.document(index)].tolist() for index in range(0, split.n_documents, step)]
 
 
 def floors(train: Sequence[Sequence[int]], valid: Sequence[Sequence[int]], codec: MusicCodec) -> dict[str, float]:
-    """Return the nats per token of n-grams; of chorales those of each voice by itself."""
+    """Return the nats per token of n-grams; for chorales, of n-grams of each voice separately."""
     if codec.name == satb16.NAME:
         parts = ([ids[1:] for ids in part] for part in (train, valid))
         counted, held_out = parts
@@ -47,13 +47,13 @@ def floors(train: Sequence[Sequence[int]], valid: Sequence[Sequence[int]], codec
 
 
 def nats_per_token(model: Model, pieces: Sequence[Sequence[int]]) -> float:
-    """Return the mean nats of all tokens of pieces but the first."""
+    """Return the mean nats per token of pieces, without their first tokens."""
     scores = [model.score(ids) for ids in pieces]
     return sum(score.nats for score in scores) / sum(score.tokens for score in scores)
 
 
 def illegal_mass(model: Model, codec: MusicCodec, pieces: Sequence[Sequence[int]]) -> float:
-    """Return the mean probability that the model gives what the grammar forbids, at the beginnings of pieces."""
+    """Return the mean probability of the ids that the grammar forbids, at the beginnings of pieces."""
     found: list[float] = []
     for ids in pieces:
         beginning = ids[: model.config.n_ctx]
@@ -65,7 +65,7 @@ def illegal_mass(model: Model, codec: MusicCodec, pieces: Sequence[Sequence[int]
 
 
 def main() -> None:
-    """Print one JSON document."""
+    """Evaluate, and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True)

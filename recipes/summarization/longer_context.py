@@ -1,9 +1,9 @@
-"""Write a model with a longer context: its positions, repeated until there are enough (as Longformer began).
+"""Write a model with a longer context, its position embeddings repeated to fill it (as Longformer was initialised).
 
     python recipes/summarization/longer_context.py MODEL N_CTX DIR
 
 Position n gets the embedding of position n modulo the old context (Beltagy et al. 2020, section 5), so that heads which
-look at the token before find it nearly everywhere; training on longer texts does the rest.
+attend to the previous token find it nearly everywhere. Training on longer texts does the rest.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""Make pairs of article body and lead of Wikipedia's articles, as JSON Lines for the task wiki-lead.
+"""Make pairs of body and lead from Wikipedia articles, as JSON Lines for the task wiki-lead.
 
     python recipes/summarization/prepare.py wikipedia-train.jsonl.xz train.jsonl [TOKENS]
 
-The lead is what comes before the first heading: a paragraph of one line with at most eight words that ends in a full
-stop. Kept are articles whose lead has 15 to 150 words and at most TOKENS tokens of GPT-2 (a quarter of the context is
-the lead's: 127 for a context of 512), and their body at least 150 words and more than twice as many.
+The lead is the text before the first heading, which is a paragraph of one line with at most eight words that ends in a
+full stop. An article is kept if its lead has 15 to 150 words and at most TOKENS tokens of GPT-2 (a quarter of the
+context, without the end: 127 for a context of 512), and its body has at least 150 words and more than twice the lead's.
 """
 
 import json
@@ -18,7 +18,7 @@ from cutaway.tokenizer.fast import Tokenizer
 MOST_HEADING = 8
 LEAD = range(15, 151)
 LEAST_BODY = 150
-MOST_TOKENS = 1023  # a quarter of a context of 4,096, but for the end
+MOST_TOKENS = 1023  # a quarter of a context of 4,096, without the end
 
 
 def is_heading(paragraph: str) -> bool:
@@ -39,7 +39,7 @@ def split_lead(text: str) -> tuple[str, str] | None:
 
 
 def records(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the records of the articles that are kept."""
+    """Yield the records of the articles with suitable lengths in words."""
     with lzma.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             article = json.loads(line)

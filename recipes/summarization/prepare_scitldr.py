@@ -1,9 +1,9 @@
-"""Make records for the task scitldr of SciTLDR (Cachola et al. 2020): abstracts of papers with one-sentence summaries.
+"""Make records for the task scitldr from SciTLDR (Cachola et al. 2020): abstracts with one-sentence summaries.
 
     python recipes/summarization/prepare_scitldr.py scitldr-train.jsonl.xz train.jsonl
 
-Its data are Apache-2.0, so a model that is trained on them may be passed on. Of each paper all summaries are kept: a
-model learns the first, by the authors, and is measured against the nearest of them.
+The data are Apache-2.0, so a model that is trained on them may be distributed. All summaries of each paper are kept: a
+model learns the first, which is the authors', and is scored against the nearest one.
 """
 
 import json

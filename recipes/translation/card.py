@@ -1,4 +1,4 @@
-"""The built-in translator's card from `card.md`, every figure measured or read from the run's log.
+"""Write the built-in translator's card from `card.md`; all figures are measured or read from the run's log.
 
 cutaway eval --task translation test.jsonl --model builtin-translation --train train.jsonl --json > scores.json
 python -m recipes.translation.card --scores scores.json --test test.jsonl --train train.jsonl --run run
@@ -18,7 +18,7 @@ CARD = Path(__file__).with_name("card.md")
 
 
 def score_rows(results: list[dict[str, Any]]) -> str:
-    """Make a table's rows: direction and kind, BLEU, nats a token, bits a byte."""
+    """Format the rows of a table: direction and kind, BLEU, nats per token, bits per byte."""
     rows = []
     for result in results:
         direction = " to ".join(result["choices"].values())
@@ -31,7 +31,7 @@ def score_rows(results: list[dict[str, Any]]) -> str:
 
 
 def example_rows(records: list[dict[str, str]], result: dict[str, Any]) -> str:
-    """Make a table of a direction's first records: source, model, reference."""
+    """Format a table of a direction's first records: source, model, reference."""
     choices = result["choices"]
     mine = [record for record in records if all(record[key] == value for key, value in choices.items())]
     rows = [f"| {choices['from']} | the model | a reference |", "|---|---|---|"]
@@ -41,7 +41,7 @@ def example_rows(records: list[dict[str, str]], result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Read, and write the card."""
+    """Read the scores, and write the card."""
     parser = argparse.ArgumentParser(description="Write the built-in translator's card.")
     parser.add_argument("--scores", type=Path, required=True, help="what cutaway eval --json wrote")
     parser.add_argument("--test", type=Path, required=True, help="the records that it read")
@@ -59,7 +59,7 @@ def main() -> None:
         megabytes=(directory / "model.safetensors").stat().st_size / 1e6,
         scores=score_rows(scores["results"]),
         examples=to_german["examples"],
-        pairs=len(options.train.read_text(encoding="utf-8").splitlines()) // 2,  # each both ways
+        pairs=len(options.train.read_text(encoding="utf-8").splitlines()) // 2,  # each pair occurs in both directions
         decoding=scores["decoding"],
         signature=scores["signature"],
         run=RunLog.read(options.run),

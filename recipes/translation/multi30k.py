@@ -2,8 +2,8 @@
 
     python recipes/translation/multi30k.py FOLDER DIR
 
-FOLDER holds multi30k-train.en.xz, multi30k-train.de.xz and the same of val. Written are train.jsonl and test.jsonl
-(val). Its licence is for research only: no model that was trained on it may be passed on.
+FOLDER holds multi30k-train.en.xz, multi30k-train.de.xz and the same for val. It writes train.jsonl, and test.jsonl from
+val. The licence of Multi30k is for research only: no model that was trained on it may be distributed.
 """
 
 import json
@@ -15,7 +15,7 @@ PARTS = {"train": "train", "test": "val"}
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a compressed text."""
+    """Read the lines of a compressed text file."""
     with lzma.open(path, "rt", encoding="utf-8") as file:
         return [line.strip() for line in file]
 

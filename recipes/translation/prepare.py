@@ -2,9 +2,9 @@
 
     python recipes/translation/prepare.py tatoeba-en-deu.tsv.xz DIR
 
-Held out are 2,000 English sentences to test on and 1,000 to validate on, the first by SHA-256, each with one of its
-translations. No sentence of theirs, nor any other translation of it, stands in the training pairs in either language,
-whatever its case and punctuation.
+2,000 English sentences are held out for testing and 1,000 for validation, the first by SHA-256, each with one of its
+translations. The training pairs contain none of these sentences and none of their translations, in either language,
+regardless of case and punctuation.
 """
 
 import json
@@ -34,12 +34,12 @@ def plain(sentence: str) -> str:
 
 
 def digest(key: str) -> bytes:
-    """Return the SHA-256 of a sentence, which decides what is held out."""
+    """Return the SHA-256 of a sentence, which decides whether it is held out."""
     return sha256(key.encode()).digest()
 
 
 def split(pairs: list[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Split pairs into those to train on, to validate on and to test on."""
+    """Split pairs into training, validation and test pairs."""
     ordered = sorted({plain(en) for en, _ in pairs}, key=digest)
     test = held(pairs, set(ordered[:N_TEST]))
     valid = held(pairs, set(ordered[N_TEST : N_TEST + N_VALID]))
@@ -50,7 +50,7 @@ def split(pairs: list[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
 
 
 def held(pairs: list[Pair], english: set[str]) -> list[Pair]:
-    """Return the first pair of each of some English sentences, in the order of their hashes."""
+    """Return the first pair of each of the given English sentences, in the order of their hashes."""
     first: dict[str, Pair] = {}
     for en, de in pairs:
         if plain(en) in english:
@@ -59,7 +59,7 @@ def held(pairs: list[Pair], english: set[str]) -> list[Pair]:
 
 
 def both_ways(pairs: Iterable[Pair]) -> Iterator[dict[str, str]]:
-    """Yield the records of the task: each pair from English to German, and back."""
+    """Yield the records of the task: each pair from English to German, and from German to English."""
     for en, de in pairs:
         yield {"from": "en", "to": "de", "source": en, "target": de}
         yield {"from": "de", "to": "en", "source": de, "target": en}
@@ -74,7 +74,7 @@ def main(source: Path, directory: Path) -> None:
         (directory / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"{name}: {len(pairs):,} pairs")
     sentences = dict.fromkeys(sentence for pair in parts["train"] for sentence in pair)
-    text = "".join(f" {sentence}\n" for sentence in sentences)  # after a space, as the task's template has them
+    text = "".join(f" {sentence}\n" for sentence in sentences)  # after a space, as in the task's template
     (directory / "sentences.txt").write_text(text, encoding="utf-8")
 
 

@@ -52,34 +52,44 @@ class TrainingConfig:
     32
     """
 
-    data: tuple[str, ...] = declare((), "directories that `cutaway data prepare` wrote; JSON Lines with --task", "data")
-    weights: tuple[float, ...] = declare((), "share of each directory in a batch; default: by tokens", "data")
+    data: tuple[str, ...] = declare(
+        (), "directories that `cutaway data prepare` wrote; with --task: JSON Lines", "data"
+    )
+    weights: tuple[float, ...] = declare(
+        (), "share of each directory in a batch; default: proportional to tokens", "data"
+    )
     task: str = declare("", "task to learn from examples: a name, or a .toml file", "data")
     valid: str = declare("", "with --task: JSON Lines of the examples to validate on", "data")
-    tokenizer: str = declare("", "with --task: tokenizer, a directory or a model's; default: that of --init", "data")
+    tokenizer: str = declare("", "with --task: a directory, or the name of a model; default: that of --init", "data")
     init: str = declare(SCRATCH, "initial weights: scratch, or a model's name or directory", "model")
-    n_layer: int = declare(8, "blocks", "model")
+    n_layer: int = declare(8, "number of blocks", "model")
     n_head: int = declare(4, "attention heads per block", "model")
     n_embd: int = declare(256, "width of the residual stream", "model")
     n_ctx: int = declare(512, "context length, in tokens", "model")
-    relative_positions: int = declare(0, "distances with an embedding (relative attention); 0: none, GPT-2", "model")
+    relative_positions: int = declare(
+        0, "distances with an embedding (relative attention); 0: none, as in GPT-2", "model"
+    )
     dropout: float = declare(0.0, "dropout probability", "model", is_share=True)
-    label_smoothing: float = declare(0.0, "share of each target spread over the vocabulary", "training", is_share=True)
+    label_smoothing: float = declare(
+        0.0, "share of each target's probability spread over the vocabulary", "training", is_share=True
+    )
     batch_size: int = declare(32, "sequences per step")
-    micro_batch_size: int | None = declare(None, "sequences per forward pass; default: all of a step")
+    micro_batch_size: int | None = declare(None, "sequences per forward pass; default: --batch-size")
     max_steps: int | None = declare(None, f"steps of the run; default: {DEFAULT_STEPS}, or what --max-time allows")
     max_time: float | None = declare(None, "time budget (90s, 30m, 9h), which then drives the schedule")
     short_ctx: int | None = declare(None, "context length in the first --short-steps steps")
     short_steps: int = declare(0, "steps with the shorter context")
-    optimizer: str = declare("muon", "muon (for matrices of blocks, AdamW for the rest) or adamw", "optimizer")
+    optimizer: str = declare("muon", "muon (for the blocks' matrices; AdamW for the rest) or adamw", "optimizer")
     lr: float = declare(0.004, "peak learning rate of AdamW", "optimizer")
     matrix_lr: float = declare(0.006, "peak learning rate of Muon", "optimizer")
     beta1: float = declare(0.9, "AdamW's decay of the first moment", "optimizer")
     beta2: float = declare(0.98, "AdamW's decay of the second moment", "optimizer")
-    weight_decay: float = declare(0.05, "weight decay, on matrices only", "optimizer")
+    weight_decay: float = declare(
+        0.05, "weight decay of the blocks' matrices, with adamw also of embeddings", "optimizer"
+    )
     grad_clip: float = declare(1.0, "clip the gradient to this norm; 0: no clipping", "optimizer")
     warmup_steps: int | None = declare(
-        None, "steps of linear learning rate warm-up; default: a tenth, at most 100", "schedule"
+        None, "steps of linear learning rate warm-up; default: a tenth of the run, at most 100", "schedule"
     )
     schedule: str = declare("hold", "hold (constant, then linear decay) or cosine", "schedule")
     hold: float = declare(0.4, "share of the run before the linear decay", "schedule", is_share=True)
@@ -97,7 +107,7 @@ class TrainingConfig:
     parallel: str = declare("ddp", "under torchrun: ddp (replicated model) or fsdp (sharded model)", "speed")
     eval_every: int = declare(100, "steps between evaluations; 0: only at the end", "reports")
     eval_tokens: int = declare(32768, "held-out tokens per evaluation", "reports")
-    sample_prompt: str = declare("", "prompt of the sample written at each evaluation", "reports")
+    sample_prompt: str = declare("", "prompt of the sample generated at each evaluation", "reports")
     save_every: int = declare(100, "steps between checkpoints; 0: only at the end", "reports")
     keep_last: int = declare(2, "number of latest checkpoints to keep", "reports")
     keep_best: bool = declare(True, "also keep the checkpoint with the lowest validation loss", "reports")

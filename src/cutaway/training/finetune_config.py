@@ -40,19 +40,21 @@ class FineTuneConfig:
     data: str = declare(
         "", "text file, or JSON Lines of texts, of prompts with completions, or of messages", "model and data"
     )
-    task: str = declare("", "task to learn from JSON Lines of its fields: a name, or a .toml file", "model and data")
+    task: str = declare(
+        "", "task to learn: a name, or a .toml file; --data is then JSON Lines of its fields", "model and data"
+    )
     valid: str = declare("5%", "share of the examples to hold out for validation, or a file", "model and data")
-    share: float = declare(1.0, "share of the other examples to train on, 0 to 1", "model and data", is_share=True)
+    share: float = declare(1.0, "share of the remaining examples to train on, 0 to 1", "model and data", is_share=True)
     from_scratch: bool = declare(False, "train a model of the same shape from random weights", "model and data")
     method: str = declare("full", "full (all weights), last (the last blocks) or lora", "method")
-    last_layers: int = declare(2, "blocks that `last` trains, with the final LayerNorm", "method")
-    lora_r: int = declare(8, "rank of LoRA", "method")
-    lora_alpha: float = declare(16.0, "scale of LoRA's update: alpha / r", "method")
-    lora_dropout: float = declare(0.0, "dropout probability of LoRA's inputs", "method", is_share=True)
-    lora_targets: tuple[str, ...] = declare(("c_attn", "c_proj", "c_fc"), "matrices of a block to adapt", "method")
+    last_layers: int = declare(2, "number of blocks that `last` trains, along with the final LayerNorm", "method")
+    lora_r: int = declare(8, "LoRA rank", "method")
+    lora_alpha: float = declare(16.0, "LoRA alpha; the update is scaled by alpha / r", "method")
+    lora_dropout: float = declare(0.0, "dropout probability on the inputs of LoRA", "method", is_share=True)
+    lora_targets: tuple[str, ...] = declare(("c_attn", "c_proj", "c_fc"), "matrices of each block to adapt", "method")
     merge: bool = declare(False, "write the merged model instead of the adapter alone", "method")
     epochs: float = declare(3.0, "passes over the training examples", "training")
-    max_steps: int | None = _as_in_training("max_steps", None, "steps, instead of --epochs")
+    max_steps: int | None = _as_in_training("max_steps", None, "steps of the run, instead of --epochs")
     max_time: float | None = _as_in_training("max_time", None, "time limit of the run (90s, 10m)")
     patience: int = declare(3, "evaluations without improvement before early stopping; 0: never", "training")
     batch_size: int = _as_in_training("batch_size", 8)
@@ -60,7 +62,7 @@ class FineTuneConfig:
     n_ctx: int | None = _as_in_training("n_ctx", None, "maximum context length, in tokens; default: the model's")
     dropout: float = _as_in_training("dropout", 0.0)
     lr: float | None = _as_in_training("lr", None, "peak learning rate; default: by method")
-    weight_decay: float = _as_in_training("weight_decay", 0.01)
+    weight_decay: float = _as_in_training("weight_decay", 0.01, "weight decay of matrices and embeddings")
     label_smoothing: float = _as_in_training("label_smoothing", 0.0)
     grad_clip: float = _as_in_training("grad_clip", 1.0)
     warmup_steps: int | None = _as_in_training("warmup_steps", None)
@@ -70,7 +72,7 @@ class FineTuneConfig:
     device: str = _as_in_training("device", "auto")
     threads: int | None = _as_in_training("threads", None)
     eval_every: int | None = _as_in_training(
-        "eval_every", None, "steps between evaluations; default: a tenth, or more in a short run"
+        "eval_every", None, "steps between evaluations; default: a tenth of the run, more in a short run"
     )
     eval_tokens: int = _as_in_training("eval_tokens", 32768)
     sample_prompt: str | None = _as_in_training(

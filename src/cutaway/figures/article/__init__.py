@@ -1,4 +1,4 @@
-"""The article's figures, one module for each of its thoughts, in the article's order:
+"""The article's figures, one module for each topic, in the article's order:
 
 1. `part1_language_model` F01 F02 F04, `part1_model_sizes` F03 F07 F14 F15, `part1_transformer_blocks` F05 F06 F10 F11,
    `part1_autoregression` F08 F09, `part1_masking` F12 F13, `part1_looking_inside` F16 F17, `part1_greedy_decoding` T1,
@@ -10,6 +10,6 @@
 3. `part3_translation` F60, `part3_summaries` F61 F62, `part3_transfer` T5, `part3_music_events` F63-F65,
    `part3_music_attention` F66
 
-Several of them share `article_numbers` (what the article prints), `excerpts` (parts of tensors as cells), `layer_norm`
-and `decoding`.
+Several modules share `article_numbers` (the numbers that the article prints), `excerpts` (parts of tensors as cells),
+`layer_norm` and `decoding`.
 """

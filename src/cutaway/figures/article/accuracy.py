@@ -7,7 +7,7 @@ from cutaway.figures.panels import Number
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-TOLERANCE = 1e-4  # the engines' float32 is tested with the same
+TOLERANCE = 1e-4  # as in the tests of the engines' float32
 
 
 def relative_error(numbers: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
@@ -24,14 +24,14 @@ def max_difference(numbers: NDArray[np.floating], others: NDArray[np.floating]) 
 
 
 def within(difference: float, formula: str) -> Statement:
-    """Put a difference into words; `formula` says which one."""
+    """Describe a difference in words; `formula` says how it is computed."""
     if not difference:
         return Statement("exactly", "没有误差")
     return Statement("within {off}", "误差在 {off} 以内", off=Number(difference, formula, form=".1e"))
 
 
 def span(values: NDArray[np.floating], tensor: str) -> Statement:
-    """Put the range of a tensor's numbers into words: the smallest and the largest, or the one that all are."""
+    """Describe the range of a tensor: its minimum and maximum, or a single number if they are equal."""
     low = Number(float(values.min()), f"min({tensor})", form="g")
     high = Number(float(values.max()), f"max({tensor})", form="g")
     if low.value == high.value:
@@ -55,7 +55,7 @@ def exact_scores(trace: Trace, layer: int, position: int, keys: int) -> NDArray[
 
 
 def relative_part(trace: Trace, layer: int) -> NDArray[np.float64]:
-    """Return what relative attention adds to q · k, (H, T, T); zeros in a model without."""
+    """Return the term (H, T, T) that relative attention adds to q · k; zeros in a model without relative attention."""
     if not trace.config.relative_positions:
         return np.zeros((trace.config.n_head, len(trace), len(trace)))
     return trace[f"scores_rel.{layer}"].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The numbers that the article prints in its pictures. They are illustrations, and stay apart from any model's.
+"""Numbers that the article prints in its pictures. They are illustrations, separate from the numbers of any model.
 
 Source: "The Illustrated GPT-2" (Jay Alammar, 2019).
 """
@@ -16,17 +16,17 @@ _SCORES = np.array(
 )
 
 NUMBERS: Mapping[str, FloatArray] = {
-    # what the query of the first of four tokens gives them where nothing is masked
+    # attention weights of the first of four tokens, without a mask
     "article.unmasked": np.array([0.2, 0.1, 0.5, 0.2], np.float32),
-    # queries of "robot must obey orders" times keys, before the mask,
+    # scores of "robot must obey orders" before the mask
     "article.scores": _SCORES,
-    # after it,
+    # the same scores after the mask
     "article.masked": np.where(np.tri(4, dtype=bool), _SCORES, np.float32(-np.inf)),
-    # and what becomes of them after the softmax, as printed
+    # the attention weights after the softmax, as printed
     "article.softmax": np.array(
         [[1, 0, 0, 0], [0.48, 0.52, 0, 0], [0.31, 0.35, 0.34, 0], [0.25, 0.26, 0.23, 0.26]], np.float32
     ),
-    # how much of its attention "it" pays to the three words of ATTENDED, as the text has it
+    # attention weights of "it" on the three words of ATTENDED, as given in the text
     "article.attention": np.array([0.5, 0.3, 0.19], np.float32),
 }
 WORDS = ("robot", "must", "obey", "orders")

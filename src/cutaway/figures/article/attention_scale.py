@@ -1,7 +1,7 @@
-"""The scores of attention where they differ from OpenAI's, in words, in statements and in formulas.
+"""Scaling of the attention scores, also where it differs from OpenAI's, as text, statements and formulas.
 
-OpenAI's are q · k divided by √dh in every layer. Others divide by more or by nothing, and relative attention adds q
-times the embedding of the distance, the tensor `scores_rel`.
+OpenAI's scores are q · k divided by √dh in every layer. Other models divide by more, or not at all. Relative attention
+adds q times the embedding of the distance, which is the tensor `scores_rel`.
 """
 
 from cutaway.config import GPT2Config
@@ -10,7 +10,7 @@ from cutaway.figures.statement import Statement
 
 
 def divisor(config: GPT2Config, layer: int) -> str:
-    """Write the divisor of a layer's scores.
+    """Format the divisor of a layer's scores.
 
     >>> divisor(GPT2Config(), 2), divisor(GPT2Config(scale_attn_by_inverse_layer_idx=True), 2)
     ('√64', '(3 · √64)')
@@ -19,7 +19,7 @@ def divisor(config: GPT2Config, layer: int) -> str:
 
 
 def divisor_statement(config: GPT2Config, layer: int) -> Statement:
-    """Write the same with numbers that name their formulas; the layer is the selected one.
+    """Format the divisor with numbers that name their formulas; `layer` is the selected layer.
 
     >>> divisor_statement(GPT2Config(scale_attn_weights=False), 2).en
     '1'
@@ -34,7 +34,7 @@ def divisor_statement(config: GPT2Config, layer: int) -> Statement:
 
 
 def product(config: GPT2Config) -> str:
-    """Write what is divided.
+    """Format the dividend of the scores.
 
     >>> product(GPT2Config()), product(GPT2Config(relative_positions=8))
     ('q · k', '(q · k + scores_rel)')
@@ -43,7 +43,7 @@ def product(config: GPT2Config) -> str:
 
 
 def product_formula(config: GPT2Config, dot: str, layer: int | str, index: str = "") -> str:
-    """Write what is divided as a formula: that of q · k, plus the part of `scores_rel` at the same index.
+    """Return the formula of the dividend: `dot`, the formula of q · k, plus the part of `scores_rel` at the same index.
 
     >>> product_formula(GPT2Config(), "q.3[0] @ transpose(k.3[0])", 3, "[0]")
     'q.3[0] @ transpose(k.3[0])'
@@ -54,7 +54,7 @@ def product_formula(config: GPT2Config, dot: str, layer: int | str, index: str =
 
 
 def divisor_formula(config: GPT2Config, layer: int | str) -> str:
-    """Write the divisor as a formula; `layer` is a number or the name of a variable.
+    """Return the formula of the divisor; `layer` is a number or the name of a variable.
 
     >>> divisor_formula(GPT2Config(), 2), divisor_formula(GPT2Config(scale_attn_by_inverse_layer_idx=True), "L")
     ('sqrt(config.d_head)', '(sqrt(config.d_head) * (L + 1))')
@@ -83,7 +83,7 @@ def divisor_meaning(config: GPT2Config, layer: int) -> LocalizedText:
 
 
 def difference(config: GPT2Config) -> LocalizedText:
-    """Say what OpenAI's GPT-2 does not add and what it divides by, where the model does otherwise; else nothing.
+    """Describe how OpenAI's GPT-2 differs: what it does not add, what it divides by; empty if it does not differ.
 
     >>> difference(GPT2Config()).en, difference(GPT2Config(scale_attn_weights=False)).en
     ('', " OpenAI's GPT-2 divides by √64 in every layer.")

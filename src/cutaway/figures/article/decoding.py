@@ -1,4 +1,4 @@
-"""Greedy decoding from a trace: candidates for the next token, steps of the loop, and prefixes read alone."""
+"""Greedy decoding from a trace: candidates for the next token, steps of the loop, and traces of prefixes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from cutaway.trace import Trace
 from cutaway.trace.interventions import fitting
 from cutaway.trace.once import once_for_a_trace
 
-ROUNDS = 4  # of the loop, in the figures that show it
+ROUNDS = 4  # steps of the loop that figures show
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that may come next; its probability is over the whole vocabulary."""
+    """A candidate for the next token, with its probability over the whole vocabulary."""
 
     id: int
     logit: float
@@ -27,7 +27,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Step:
-    """One round of the loop: the tokens that were read, how many of them had to be computed, and what was chosen."""
+    """One step of the loop: the input tokens, how many of their positions were computed, and the chosen token."""
 
     ids: tuple[int, ...]
     computed: int
@@ -35,7 +35,7 @@ class Step:
 
 
 def candidates(trace: Trace, count: int, position: int = -1) -> list[Candidate]:
-    """Return the most likely next tokens after a position, most likely first; of equal ones the lowest id first."""
+    """Return the most likely next tokens after a position, most likely first; ties are in order of id."""
     logits = trace.logits_at(position)
     probabilities = softmax(logits.astype(np.float64))
     likeliest = top_k(probabilities, count)
@@ -66,10 +66,10 @@ def likely(step: Step) -> Number:
 def go_on(
     trace: Trace, most: int, enough: Callable[[list[int]], bool] = lambda written: False
 ) -> tuple[list[Step], Trace]:
-    """Decode greedily for at most `most` steps, until `enough` of the ids written is true; return the steps and the
-    trace of the last one.
+    """Decode greedily for at most `most` steps, until `enough` is true of the generated ids; return the steps and the
+    trace of the last step.
 
-    The loop ends early where the context is full: the token chosen last then has no place to be read.
+    The loop ends early if the context is full: the token that was chosen last then does not fit.
     """
     steps: list[Step] = []
     while True:
@@ -87,7 +87,7 @@ def first_steps(trace: Trace) -> list[Step]:
 
 
 def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
-    """Trace the first `count` tokens alone, from nothing or from `base`, without interventions at later tokens."""
+    """Trace the first `count` tokens only, without interventions at later tokens; reuse `base` if it is given."""
     kept = fitting(trace.interventions, count)
     return Trace(
         trace.config,
@@ -107,7 +107,7 @@ def first_logits(trace: Trace, count: int) -> FloatArray:
 
 
 def tail(trace: Trace, ids: Sequence[int], columns: int) -> str:
-    """Return the end of a text, cut at a token and marked with "…", in at most `columns` columns."""
+    """Return the end of a text, cut at a token boundary and marked with "…", in at most `columns` columns."""
     end = ""
     for tokens, whole in reversed([*characters(trace, ids)]):
         label = short(whole.replace(" ", "␣") or "".join(token_label(trace, token) for token in tokens))

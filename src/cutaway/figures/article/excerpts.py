@@ -1,4 +1,4 @@
-"""Parts of a trace's tensors for figures to show."""
+"""Parts of a trace's tensors, as figures show them."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from cutaway.figures.labels import position_text, token_labels
 from cutaway.figures.panels import Bars, Cells, Grid, LocalizedText, Number, Text, cells
 from cutaway.trace import Trace
 
-MOST_BARS = 48  # tokens that have a bar each
-MOST_ROWS = 16  # tokens that have a row each
+MOST_BARS = 48  # tokens with a bar each
+MOST_ROWS = 16  # tokens with a row each
 MOST_WEIGHTS = (16, 96)  # rows and columns of a weight matrix that are shown
-MOST_COLUMNS = 192  # numbers of each vector where many stand under one another
-SHEET = 96  # numbers in a row of a long vector's sheet
+MOST_COLUMNS = 192  # numbers of each vector if several are stacked
+SHEET = 96  # maximum row length of a folded vector
 
 
 def part(trace: Trace, name: str, *index: int | slice) -> Cells:
@@ -26,8 +26,8 @@ def at(trace: Trace, name: str, *index: int, form: str = ".4f") -> Number:
 
 
 def sheet(trace: Trace, name: str, position: int) -> Cells:
-    """Fold a long vector into lines of equal length, the longest that it can be cut into; into one where there are none
-    but short ones.
+    """Fold a long vector into rows of equal length, as long as possible up to `SHEET`; if the rows would be too short,
+    into one row.
     """
     array = trace[name]
     across = next((n for n in range(SHEET, 15, -1) if array.shape[-1] % n == 0), array.shape[-1])
@@ -35,7 +35,7 @@ def sheet(trace: Trace, name: str, position: int) -> Cells:
 
 
 def weight_grid(trace: Trace, name: str) -> Grid:
-    """Draw a weight matrix, or of a large one every n-th row and column."""
+    """Draw a weight matrix; if it is large, only every n-th row and column."""
     rows, columns = trace[name].shape
     down, across = (-(-size // most) for size, most in zip((rows, columns), MOST_WEIGHTS, strict=True))
     thinned = [(down, "row", "行"), (across, "column", "列")]
@@ -57,7 +57,7 @@ def weights_and_bias(trace: Trace, matrix: str) -> tuple[Grid, Grid]:
 
 
 def few_columns(width: int) -> tuple[slice, LocalizedText]:
-    """Return the columns shown of wide vectors under one another, and the words that say so in a title."""
+    """Return the columns to show of wide, stacked vectors, and a note about them for the title."""
     said = LocalizedText(
         f", the first {MOST_COLUMNS} of {width:,} numbers", f"，{width:,} 个数中的前 {MOST_COLUMNS} 个"
     )
@@ -72,13 +72,13 @@ def token_weights(trace: Trace, title: Text, weights: Cells, marked: tuple[int, 
 
 
 def window(trace: Trace, position: int) -> slice:
-    """Return the tokens shown of a long text: `MOST_ROWS` around a position."""
+    """Return the tokens to show of a long text: `MOST_ROWS` around a position."""
     start = max(0, min(position - 3 * MOST_ROWS // 4, len(trace) - MOST_ROWS))
     return slice(start, min(start + MOST_ROWS, len(trace)))
 
 
 def omitted_tokens(trace: Trace) -> LocalizedText:
-    """Say how many tokens are shown; empty if all are."""
+    """Describe how many tokens are shown; empty if all are."""
     rows = len(range(*window(trace, 0).indices(len(trace))))
     if rows == len(trace):
         return LocalizedText("", "")
@@ -86,7 +86,7 @@ def omitted_tokens(trace: Trace) -> LocalizedText:
 
 
 def with_count(title: LocalizedText, shown: int, total: int) -> LocalizedText:
-    """Add to a title how many of the tokens are shown, unless all are.
+    """Add the number of tokens shown to a title, unless all are shown.
 
     >>> with_count(LocalizedText("the keys", "各个键"), 8, 1024).en
     'the keys: 8 of 1,024 tokens shown'
@@ -99,7 +99,7 @@ def with_count(title: LocalizedText, shown: int, total: int) -> LocalizedText:
 
 
 def selection_text(chosen: Selection) -> LocalizedText:
-    """Name the layer, the head and the position, the latter counted from 1 and as an index."""
+    """Name the layer, the head and the position; the position is counted from 1 and also given as an index."""
     spot = position_text(chosen.position)
     return LocalizedText(
         f"layer {chosen.layer}, head {chosen.head} (counted from 0), {spot.en}",

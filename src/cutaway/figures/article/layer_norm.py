@@ -1,4 +1,4 @@
-"""Panels of a LayerNorm, and its formula in float64."""
+"""Panels of a LayerNorm, and its computation in float64."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ Float64 = NDArray[np.float64]
 
 
 def norm_numbers(trace: Trace, name: str, layer: int, position: int) -> Table:
-    """Tabulate the mean and the rstd that a block's LayerNorm computes for a token."""
+    """Tabulate the mean and rstd that a block's LayerNorm computes for a token."""
     mean, rstd = (at(trace, f"{name}.{kind}.{layer}", position, 0) for kind in ("mean", "rstd"))
     return norm_table(f"{name}.{layer}", mean, rstd)
 
@@ -35,7 +35,7 @@ def normalised(trace: Trace, name: str, layer: int, position: int) -> Grid:
 
 
 def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) -> float:
-    """Return the relative error of a LayerNorm's output, compared with the formula in float64."""
+    """Return the relative error of a LayerNorm's output, compared with float64."""
     mean, rstd, normal = exact_norm(trace, f"h.{layer}.ln_{name[-1]}", trace[x][position])
     return max(
         relative_error(trace[f"{name}.mean.{layer}"][position], mean),
@@ -58,7 +58,7 @@ def exact_norm(trace: Trace, tensor: str, row: FloatArray) -> tuple[Float64, Flo
 def norm_error(name: str, x: str, tensor: str, suffix: str) -> str:
     """Return the formula of the error of a LayerNorm's mean, rstd and output, given its input vector `x`.
 
-    `name` is that of the output and `tensor` that of the weights; `suffix` is the layer and the index.
+    `name` names the output and `tensor` the weights; `suffix` is the layer and the index.
     """
     mean = f"{name}.mean{suffix}"
     rstd = f"{name}.rstd{suffix}"

@@ -11,8 +11,8 @@ from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace
 
-TAIL = 26  # characters of the text that are shown before a new token
-# where in a line of F09 the new token, the model and what it chose stand
+TAIL = 26  # characters of text before a new token
+# columns of F09: the new token, the model, and the token that it chose
 NEW = 29
 MODEL = 50
 OUT = 61
@@ -82,7 +82,7 @@ def _loop(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _round(trace: Trace, step: Step, y: int, *, first: bool, last: bool) -> Shapes:
-    """Draw one step: the input, the model, the token chosen, and the line back to the next input."""
+    """Draw one step: the input, the model, the chosen token, and the line back to the next input."""
     old, new = (step.ids, "") if first else (step.ids[:-1], short(token_label(trace, step.ids[-1])))
     before = tail(trace, old, TAIL)
     out = short(token_label(trace, step.chosen.id))

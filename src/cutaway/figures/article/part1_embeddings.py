@@ -1,4 +1,4 @@
-"""Part 1 of the article: a token's vector, from the two embedding matrices up through the blocks."""
+"""Part 1 of the article: a token's vector, from the two embedding matrices through all blocks."""
 
 from collections.abc import Sequence
 
@@ -175,7 +175,7 @@ def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_stack(trace: Trace, chosen: Selection) -> Check:
-    """Compare every block's output with what it was given and what its two halves added."""
+    """Compare every block's output with the sum of its input and the outputs of its two sublayers."""
     layers = range(trace.config.n_layer)
     parts = ("resid.pre", "attn_out", "mlp_out", "resid.post")
     blocks = ([trace[f"{part}.{layer}"] for part in parts] for layer in layers)
@@ -225,12 +225,12 @@ def _zoom(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _pooled(vector: FloatArray, count: int) -> FloatArray:
-    """Average `count` parts of a vector, as equal as can be; of a shorter vector return its numbers."""
+    """Average `count` nearly equal parts of a vector; if it is shorter, return its numbers."""
     return np.array([part.mean() for part in np.array_split(vector, min(count, len(vector)))], np.float32)
 
 
 def _check_zoom(trace: Trace, chosen: Selection) -> Check:
-    """Compare the mean of the vector with that of its pooled cells, weighted by how many numbers each stands for."""
+    """Compare the mean of the vector with the mean of its pooled cells, weighted by the numbers that each averages."""
     name = f"resid.pre.{chosen.layer}[{chosen.position}]"
     vector = trace[f"resid.pre.{chosen.layer}"][chosen.position]
     mean = float(vector.mean(dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Part 1 of the article: greedy decoding, which can repeat itself for ever, and the way out by another choice."""
+"""Part 1 of the article: greedy decoding, which can repeat itself forever, and how another choice ends that."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ from cutaway.trace.once import once_for_a_trace
 
 MOST_STEPS = 44
 FEWEST_STEPS = 12
-MOST_READ = 5_000_000_000  # parameters, each as often as a step reads it: 40 steps of 124M, which take seconds
-# so often must a run stand in a row, and so many tokens must that be, to be a circle
+MOST_READ = 5_000_000_000  # parameters times steps: 40 steps of the 124M model, which take seconds
+# a circle is a run that occurs at least TIMES times in a row and spans at least LEAST tokens
 TIMES = 3
 LEAST = 8
-AFTER = 6  # steps after another choice
+AFTER = 6  # steps after the other choice
 TOGETHER = 8  # tokens in a row of the table, outside a circle
-TEXT = 40  # characters of what was written
+TEXT = 40  # characters of generated text
 SEEN_BEFORE = LocalizedText("repeated run", "重复长度")
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The tokens written with the likeliest each time, until a circle is found, and another way from where it closes.
+    """Greedy decoding until the tokens repeat in a circle, and a second continuation from the step that closes it.
 
-    The circle is `lap` tokens long, 0 where there is none, and begins after `start` steps. `largest` are the tokens
-    with the largest logit after each beginning, all computed at once.
+    The circle is `lap` tokens long, 0 if there is none, and begins after `start` steps. `largest` are the tokens with
+    the largest logit after each prefix, computed in one pass. `other` is the first token of the second continuation.
     """
 
     steps: Sequence[Step]
@@ -39,7 +39,7 @@ class Walk:
     lap: int = 0
     start: int = 0
     other: Candidate | None = None
-    larger: int = 0  # logits above that of the other choice
+    larger: int = 0  # number of logits larger than the other choice's
     after: Sequence[Step] = ()
 
     @property
@@ -48,13 +48,13 @@ class Walk:
 
     @property
     def closed(self) -> int:
-        """The first step that repeats a token of the circle, from 0."""
+        """The index of the first step that repeats a token of the circle."""
         return self.start + self.lap
 
 
 @once_for_a_trace
 def walk(trace: Trace) -> Walk:
-    """Decode greedily from a trace until a circle is found, and once more with another choice where it closes."""
+    """Decode greedily from a trace until a circle is found, then again with another choice where it closes."""
     most = min(MOST_STEPS, max(FEWEST_STEPS, MOST_READ // trace.config.n_params))
     steps, last = go_on(trace, most, lambda written: find_lap(written) > 0)
     written = [step.chosen.id for step in steps]
@@ -72,7 +72,7 @@ def walk(trace: Trace) -> Walk:
 
 
 def find_lap(ids: Sequence[int]) -> int:
-    """Return the length of the run that is repeated at the end of the ids; 0 if there is none."""
+    """Return the length of the run that repeats at the end of the ids; 0 if there is none."""
     for lap in range(1, len(ids) // TIMES + 1):
         end = ids[-max(TIMES * lap, LEAST) :]
         if len(end) >= LEAST and end[lap:] == end[:-lap]:
@@ -114,7 +114,7 @@ def _greedy(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _laps(trace: Trace, found: Walk) -> Table:
-    """Tabulate the ids written: a row for each lap of the circle, and before it for every few tokens."""
+    """Tabulate the generated ids: a row for each lap of the circle, and for every `TOGETHER` tokens before it."""
     count = len(found.steps)
     before = found.start if found.lap else count
     cuts = [*range(0, before, TOGETHER), *range(before, count, found.lap or count), count]
@@ -142,7 +142,7 @@ def _span(first: int, end: int) -> str:
 
 
 def _outcome(trace: Trace, found: Walk) -> LocalizedText:
-    """Say whether greedy decoding ran into a circle, and where."""
+    """Describe whether greedy decoding ran into a circle, and where."""
     count = len(found.steps)
     start = found.start
     lap = found.lap

@@ -29,10 +29,10 @@ from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
-MOST_HIDDEN = 32  # F02 reads the text left of a token anew, at most so many tokens
+MOST_HIDDEN = 32  # tokens; F02 recomputes the text before the hidden token
 
 
-# F01 and F04: what may come next.
+# F01 and F04: candidates for the next token.
 
 
 def _keyboard(trace: Trace, chosen: Selection) -> Sequence[Panel]:
@@ -59,8 +59,8 @@ def _check_keyboard(trace: Trace, chosen: Selection) -> Check:
 
 
 def _check_candidates(trace: Trace, count: int) -> Check:
-    """Check that the likeliest tokens have the largest logits, and that their logits and their shares of the whole
-    vocabulary follow from the vector that leaves the last block.
+    """Check that the most likely tokens have the largest logits, and that their logits and their probabilities over the
+    whole vocabulary follow from the output of the last block.
     """
     logits = trace.logits_at(-1)
     shown = candidates(trace, count)
@@ -171,13 +171,13 @@ def _guess(name: str, y: int, *, both: bool = False) -> Shapes:
 
 
 def _hidden(trace: Trace, chosen: Selection) -> int:
-    """Choose the position that is hidden: the selected one if it has words on both sides, else one in the middle."""
+    """Choose the position to hide: the selected one if it has tokens on both sides, else one in the middle."""
     inside = 0 < chosen.position < len(trace) - 1
     return min(chosen.position if inside else len(trace) // 2, MOST_HIDDEN)
 
 
 def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
-    """Say why a position other than the chosen one is hidden; empty if it is the chosen one."""
+    """Explain why a position other than the chosen one is hidden; empty if the chosen one is."""
     hidden = _hidden(trace, chosen)
     wanted = position_text(chosen.position)
     if hidden in (0, chosen.position):
@@ -194,7 +194,7 @@ def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
 
 
 def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:
-    """Tabulate the hidden token's probability, read alone up to it and in the whole text."""
+    """Tabulate the hidden token's probability, computed from the tokens before it alone and in the whole text."""
     hidden = _hidden(trace, chosen)
     if hidden == 0:
         return []

@@ -1,4 +1,4 @@
-"""Part 1 of the article: looking inside GPT-2, at the positions that are computed in the first two steps."""
+"""Part 1 of the article: looking inside GPT-2, at the positions that the first two steps compute."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ EMPTY = "", "plain", "", LocalizedText("empty", "空着")  # a slot that no toke
 
 
 def _paths(trace: Trace, columns: Sequence[tuple[str, str, str, LocalizedText]]) -> Drawing:
-    """Draw slots as columns: each with its token, its colour, what comes out and what is done there."""
+    """Draw slots as columns, each with its token, its colour, its output and its state."""
     names = layer_names(trace)
     floor = 5 + tower_height(names)
     shapes: Shapes = []
@@ -135,7 +135,7 @@ def _measured(first: Trace, second: Trace) -> Table:
 
 
 def _moved(before: Trace, after: Trace) -> float:
-    """Measure the largest change of the residual stream of the first token, before any layer or after the last."""
+    """Measure the largest change of the first token's residual stream, before any layer or after the last."""
     layers = range(before.config.n_layer)
     names = [*(f"resid.pre.{layer}" for layer in layers), f"resid.post.{layers[-1]}"]
     return max(max_difference(before[name][0], after[name][0]) for name in names)

@@ -48,7 +48,7 @@ def _with_later(trace: Trace, chosen: Selection) -> int:
 
 
 def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
-    """Say why a position other than the chosen one is shown; empty if it is the chosen one."""
+    """Explain why a position other than the chosen one is shown; empty if the chosen one is."""
     shown = _with_later(trace, chosen)
     last = position_text(chosen.position)
     if shown == chosen.position:
@@ -107,14 +107,14 @@ def _weights(trace: Trace, title: LocalizedText, shown: Cells) -> Grid:
 
 
 def _free(trace: Trace, chosen: Selection) -> Cells:
-    """Compute the weights (T, T) of one head without the mask."""
+    """Compute the attention weights (T, T) of one head without the mask."""
     seen = trace.attention(chosen.layer, chosen.head, chosen.head + 1)
     scores = np.where(seen["masked"] == MASKED, seen["scores"], seen["masked"])[0]
     return computed(f"softmax(scores.{chosen.layer}[{chosen.head}])", softmax(scores))
 
 
 def _check_masks(trace: Trace, chosen: Selection) -> Check:
-    """Compare with the model run without the layer's mask; the first token is the one that all others come after."""
+    """Compare with a run without the layer's mask, also the logits after the first token, which all others follow."""
     name = f"attn.{chosen.layer}"
     alone = len(trace) == 1
     other = trace.intervene(*trace.interventions, Intervention("no_mask", layer=chosen.layer))

@@ -1,4 +1,4 @@
-"""Part 1 of the article: from the vector that leaves the last block to a score for every token."""
+"""Part 1 of the article: from the output of the last block to a score for every token."""
 
 from collections.abc import Sequence
 
@@ -18,34 +18,36 @@ from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
 LIKELIEST = 10  # tokens that are named
-FIRST_IDS = 12  # entries of the vocabulary that are shown in their order
+FIRST_IDS = 12  # entries of the vocabulary shown in order of id
 
 
 def read_out(trace: Trace, position: int) -> dict[str, FloatArray]:
-    """Compute ln_f (d,), logits (V,) and probs (V,) of one position; those of all could take hundreds of megabytes."""
+    """Compute ln_f (d,), logits (V,) and probs (V,) of one position; all positions could take hundreds of megabytes."""
     last = trace[trace.final_residual]
     read = {name: array[0] for name, array in trace.read_out(last[position][None]).items()}
     return read | {"probs": softmax(read["logits"])}
 
 
 def _row(trace: Trace, tensor: str, row: FloatArray, position: int) -> Cells:
-    """Make the cells of a tensor's row that was computed without the others."""
+    """Make the cells of one row of a tensor; the other rows were not computed."""
     return Cells(row[None], tensor, (len(trace), len(row)), position * len(row), (0, 1))
 
 
 def falling(logits: FloatArray) -> list[int]:
-    """Sort all ids by logit, largest first; of equal ones the lowest id first."""
+    """Sort all ids by logit, largest first; ties are in order of id."""
     return [int(token) for token in top_k(logits, len(logits))]
 
 
 def output_matrix(trace: Trace) -> str:
-    """Return the name of the output matrix: wte if it is tied."""
+    """Return the name of the unembedding matrix: wte if the embeddings are tied."""
     return "wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"
 
 
 def expected_logits(trace: Trace, position: int) -> FloatArray:
-    """Compute the logits (V,) of a position from the vector that leaves the last block: the LayerNorm by its formula in
-    float64, the product in float32, since a copy of the matrix in float64 would take hundreds of megabytes.
+    """Compute the logits (V,) of a position from the output of the last block.
+
+    The LayerNorm is computed in float64, the product in float32: a copy of the matrix in float64 would take hundreds of
+    megabytes.
     """
     last = trace[trace.final_residual][position]
     logits: FloatArray = trace[output_matrix(trace)] @ exact_norm(trace, "ln_f", last)[2].astype(np.float32)
@@ -86,7 +88,7 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _products(trace: Trace, read: dict[str, FloatArray], best: Sequence[int], position: int) -> Table:
-    """Tabulate the scores of a few tokens: each its dot product, and what the model computed."""
+    """Tabulate the scores of a few tokens: the dot product, and the logit that the model computed."""
     name = output_matrix(trace)
     rows = [
         (
@@ -105,8 +107,9 @@ def _products(trace: Trace, read: dict[str, FloatArray], best: Sequence[int], po
 
 
 def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
-    """Compare the last LayerNorm with its formula and the logits with the whole product; where the head is tied also
-    those of the text's own tokens with the vectors that they came in with.
+    """Compare the last LayerNorm with float64 and the logits with the whole product.
+
+    If the head is tied, also compare the logits of the text's own tokens with the product with their input embeddings.
     """
     read = read_out(trace, chosen.position)
     name = output_matrix(trace)
@@ -167,7 +170,7 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_scores(trace: Trace, chosen: Selection) -> Check:
-    """Compare the probabilities with a softmax in float64, which is the one that tokens are drawn from."""
+    """Compare the probabilities with the softmax in float64 that sampling uses."""
     p = chosen.position
     read = read_out(trace, chosen.position)
     logits = read["logits"]

@@ -1,4 +1,4 @@
-"""Part 1 of the article: sizes of the published models and of the loaded one, and the slots of the context."""
+"""Part 1 of the article: sizes of the published models and of the loaded model, and the slots of the context."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ LEAST_AREA = 24  # of the smallest model's box in F03, in characters
 # the scale of F07
 BLOCKS_A_LINE = 4
 WIDTH_A_CHARACTER = 64
-ROOM = 72  # characters that a row of slots may take
+ROOM = 72  # maximum width of a row of slots, in characters
 
 FIELDS = (
     ("n_layer", LocalizedText("blocks", "块数")),
@@ -76,7 +76,7 @@ def _four_sizes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _boxes_by_parameters() -> Shapes:
-    """Draw four boxes on one base line, about three characters wide for each line of height."""
+    """Draw four boxes on one baseline, about three characters wide for each line of height."""
     shapes: Shapes = []
     areas = [LEAST_AREA * model.config.n_params / PUBLISHED[0].config.n_params for model in PUBLISHED]
     base = round((areas[-1] / 3) ** 0.5)
@@ -145,7 +145,7 @@ def _loaded(trace: Trace) -> Table:
 
 
 def _check_shapes(trace: Trace, chosen: Selection) -> Check:
-    """Compare the configuration that is shown with the shapes of the weights themselves."""
+    """Compare the configuration that is shown with the shapes of the weights."""
     weights = trace.weights
     config = trace.config
     heads = len(trace["q.0"])
@@ -227,14 +227,14 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def layer_names(trace: Trace) -> list[Text]:
-    """Name the layers from the top down; of more than three only the last and the first."""
+    """Name the layers from the top down; if there are more than three, only the last and the first."""
     layers = range(trace.config.n_layer - 1, -1, -1)
     names: list[Text] = [LocalizedText(f"layer {layer}", f"层 {layer}") for layer in layers]
     return [names[0], MORE, names[-1]] if len(names) > 3 else names
 
 
 def _slots(trace: Trace, y: int) -> Shapes:
-    """Draw a row of boxes: as many tokens as there is room for, and the last slot of the context."""
+    """Draw a row of boxes: as many tokens as fit, and the last slot of the context."""
     shapes: Shapes = []
     x = 0
     for label in map(short, token_labels(trace)):

@@ -126,7 +126,7 @@ def _weighted_sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _terms(trace: Trace, chosen: Selection) -> Table:
-    """Tabulate each token, of a long text those with most weight, and all the others in one row."""
+    """Tabulate each token; for a long text, those with the largest weights and all others in one row."""
     layer = chosen.layer
     h = chosen.head
     p = chosen.position

@@ -1,4 +1,4 @@
-"""Part 1 of the article: the choice of the next token - the cut of top-k, and the other settings in their order."""
+"""Part 1 of the article: choosing the next token - the cut-off of top-k, and the other settings in their order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,21 +31,21 @@ IN_ORDER: Mapping[Text, GenerationConfig] = {
     "k = 40": GenerationConfig(temperature=0.8, top_k=40),
     "p = 0.9": LAST,
 }
-LIKELIEST = 5  # tokens that are always in the list
-AROUND = 2  # tokens before and after a cut
+LIKELIEST = 5  # tokens that are always listed
+AROUND = 2  # tokens before and after a cut-off
 SEED = 1
 
 
 @dataclass(frozen=True)
 class Column:
-    """The probability of each token that can be drawn with some settings, and what one draw gives."""
+    """The probability of each token that some settings allow, and the token of one draw."""
 
     shares: Mapping[int, float]
     formula: str
     drawn: int
 
     def share(self, token: int) -> Entry:
-        """Return the token's probability, or that it is cut."""
+        """Return the token's probability, or a text if it is cut off."""
         if token not in self.shares:
             return CUT_OFF
         return Number(self.shares[token], f"{self.formula}[{token}]", form=".2%")
@@ -83,7 +83,7 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _candidates(trace: Trace, position: int, title: LocalizedText, settings: Mapping[Text, GenerationConfig]) -> Table:
-    """Tabulate the candidates by rank, a column for each of the settings, with a line where it cuts."""
+    """Tabulate the candidates by rank, with a column for each of the settings and a line at each cut-off."""
     logits = read_out(trace, position)["logits"]
     order = falling(logits)
     columns = [_column(logits, each, position) for each in settings.values()]
@@ -112,13 +112,13 @@ def _column(logits: FloatArray, sampling: GenerationConfig, position: int) -> Co
 
 
 def _ranks(size: int, borders: Iterable[int]) -> list[int]:
-    """Return the ranks that have a row: the most likely tokens, and those on both sides of a cut."""
+    """Return the ranks that have a row: the most likely tokens, and those on both sides of a cut-off."""
     near = {rank for border in borders if border < size for rank in range(border - AROUND, border + AROUND)}
     return sorted(rank for rank in {*range(LIKELIEST), *near} if 0 <= rank < size)
 
 
 def _between(before: int, rank: int, borders: Mapping[int, Text], columns: int) -> list[Sequence[Entry]]:
-    """Return the row between two candidates: a line at a cut, dots where some are left out."""
+    """Return the row between two candidates: a line at a cut-off, dots if some are omitted."""
     if rank in borders:
         name = borders[rank]
         return [("──", LocalizedText(f"cut at {name}", f"在 {name} 处截断"), *("──",) * (columns + 1))]
@@ -126,7 +126,7 @@ def _between(before: int, rank: int, borders: Mapping[int, Text], columns: int) 
 
 
 def _check_cut(trace: Trace, chosen: Selection) -> Check:
-    """Compare each cut with the sorted scores and the softmax of them all, and the three settings one by one."""
+    """Compare each cut-off with the sorted logits and their softmax, and the three settings applied one by one."""
     p = chosen.position
     read = read_out(trace, chosen.position)
     logits = read["logits"]

@@ -1,4 +1,4 @@
-"""Part 1 of the article: the words that a word attends to, in the most focused head and in any other."""
+"""Part 1 of the article: the words that a word attends to, in the most focused head and in any other head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from cutaway.trace import Trace
 from cutaway.trace.once import once_for_a_trace
 
 BEST = 5  # heads that are named
-MOST_LINES = 48  # tokens that lines are drawn between
+MOST_LINES = 48  # tokens; a longer text is drawn as a strip instead of lines
 
 
 @dataclass(frozen=True)
 class Look:
-    """The token that a head's query gives most of its weight to, leaving out the first token and its own."""
+    """The token that gets the largest weight from a head's query, except the first token and the query's own."""
 
     layer: int
     head: int
@@ -33,11 +33,11 @@ class Look:
 
 @once_for_a_trace
 def _looks(trace: Trace, position: int) -> list[Look]:
-    """Find one for each head of the model that has such a token, the heaviest first; a layer at a time is in memory."""
+    """Find the `Look` of each head that has one, largest weight first, with one layer at a time in memory."""
     found = []
     for layer in range(trace.config.n_layer):
         weights = trace.attention(layer, 0, trace.config.n_head)["attn"][:, position].copy()  # (H, T)
-        weights[:, [0, position]] = 0  # many heads rest on the first token, and any token sees itself
+        weights[:, [0, position]] = 0  # many heads use the first token as a sink, and every token sees itself
         for head, key in enumerate(weights.argmax(axis=-1)):
             found.append(Look(layer, head, int(key), float(weights[head, key])))
     return sorted((look for look in found if look.weight > 0), key=lambda look: -look.weight)
@@ -107,7 +107,7 @@ def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
 
 
 def _check_arcs(trace: Trace, chosen: Selection) -> Check:
-    """Compute the largest weight once more, from the queries and keys of all heads alone."""
+    """Recompute the largest weight from the queries and keys of all heads."""
     p = chosen.position
     looks = _looks(trace, chosen.position)
     if not looks:
@@ -137,14 +137,14 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
 
 
 def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
-    """Compute the attention weights (L, H, position + 1) of a position from queries and keys alone."""
+    """Compute the attention weights (L, H, position + 1) of a position from queries and keys only."""
     return softmax(
         np.array([exact_scores(trace, layer, position, position + 1) for layer in range(trace.config.n_layer)])
     )
 
 
 def _look_error(trace: Trace, best: Look, position: int) -> str:
-    """Return the formula of a weight's error, compared with itself and with the largest of all heads, recomputed."""
+    """Return the formula of a weight's error, compared with itself and the maximum of all heads, recomputed."""
     weight = f"attn.{best.layer}[{best.head}, {position}, {best.key}]"
     divisor = divisor_formula(trace.config, "L")
     dot = f"sum(q.L[:, {position}, None] * k.L[:, :{position + 1}], -1)"

@@ -1,4 +1,4 @@
-"""Part 1 of the article: statements about GPT-2 that it simplifies and does not draw, measured."""
+"""Part 1 of the article: measurements of statements about GPT-2 that it simplifies and does not draw."""
 
 from collections.abc import Sequence
 
@@ -20,8 +20,8 @@ from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 
 MOST_PIECES = 24
-MOST_TOKENS = 12  # that are read one at a time
-MOST_PASSES = 4  # of them that are drawn
+MOST_TOKENS = 12  # read one at a time
+MOST_PASSES = 4  # passes that are drawn
 
 NO_TOKENIZER = LocalizedText(
     "This model has no tokenizer: its ids stand for no text.", "本模型没有分词器，编号不对应文字。"
@@ -32,7 +32,7 @@ def _counted(value: int, origin: str) -> Number:
     return Number(value, origin, form=",")
 
 
-# T2: when it stops.
+# T2: when generation stops.
 
 
 def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
@@ -67,7 +67,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _finish_reason(trace: Trace) -> LocalizedText:
-    """Say why greedy decoding of `ROUNDS` tokens ends."""
+    """Explain why greedy decoding of `ROUNDS` tokens ends."""
     steps = first_steps(trace)
     if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
         return LocalizedText("the end-of-text token was chosen", "选中了文本结束词元")
@@ -152,12 +152,12 @@ def _pieces(trace: Trace, tokenizer: Tokenizer) -> list[bpe.PreToken]:
 
 
 def _text(trace: Trace, tokenizer: Tokenizer) -> str:
-    """Decode the ids, without those of a padded vocabulary."""
+    """Decode the ids, except those of a padded vocabulary."""
     return tokenizer.decode(token for token in trace.ids if token < tokenizer.n_vocab)
 
 
 def _merges(piece: bpe.PreToken) -> list[Table]:
-    """Tabulate the merges of one pre-token, if it has any, in the order in which they are made."""
+    """Tabulate the merges of one pre-token, if it has any, in the order in which they are applied."""
     rows: list[list[Entry]] = [
         [
             visible(bpe.from_symbols(step.left)),
@@ -222,8 +222,8 @@ def _check_tokens(trace: Trace, chosen: Selection) -> Check:
 
 
 def _both_ways(trace: Trace) -> list[tuple[FloatArray, FloatArray, int]]:
-    """List, for each of the first tokens, the logits (V,) after it if all are read at once, those if read one by one,
-    and how many positions that step computed.
+    """List, for each of the first tokens, the logits (V,) after it in one pass over all of them, the logits after it in
+    token-by-token decoding, and how many positions that step computed.
     """
     count = min(len(trace), MOST_TOKENS)
     pairs = []
@@ -270,7 +270,7 @@ def _batch(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _passes(trace: Trace) -> Drawing:
-    """Draw a row for each pass over the first tokens: one that computes all of them, then one for each token."""
+    """Draw a row for each forward pass: one that computes all of the first tokens, then one for each token."""
     count = min(len(trace), MOST_PASSES)
     training = TokenRow(LocalizedText("training", "训练时"), [TokenCell(LocalizedText("new", "新"), "output")] * count)
     old = TokenCell(LocalizedText("kept", "保留"), "reused")

@@ -1,4 +1,4 @@
-"""Part 1 of the article: the diagrams of other models and of their blocks, which have no numbers."""
+"""Part 1 of the article: diagrams of other models and their blocks, without numbers."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from cutaway.figures.figure import Figure, Selection
 from cutaway.figures.panels import Box, Drawing, Entry, Label, Line, LocalizedText, Note, Panel, Shapes, Table, Text
 from cutaway.trace import Trace
 
-MORE = "⋮"  # in a tower: blocks that are not drawn
+MORE = "⋮"  # stands for blocks that are not drawn
 ENCODER = LocalizedText("encoder block", "编码器块")
 DECODER = LocalizedText("decoder block", "解码器块")
 ATTENTION = LocalizedText("self-attention", "自注意力")
@@ -15,7 +15,7 @@ FEED_FORWARD = LocalizedText("feed-forward network", "前馈网络")
 
 
 def tower(x: int, y: int, width: int, names: Sequence[Text], colour: str) -> Shapes:
-    """Stack boxes, named from the top down."""
+    """Draw a stack of boxes; `names` are from the top down."""
     shapes: Shapes = []
     for name in names:
         if name == MORE:
@@ -125,7 +125,7 @@ def _encoder_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _block(width: int, name: Text, *layers: Text) -> Shapes:
-    """Draw the inside of a block: name, layers from the feed-forward network down, and the output at its top."""
+    """Draw the inside of a block: its name, its layers from the feed-forward network down, and the output on top."""
     inner = [FEED_FORWARD, *layers]
     middle = width // 2
     shapes: Shapes = [Box(0, 2, width, 5 * len(inner) + 2), Label(2, 3, name), Line(middle, 1, middle, 0)]

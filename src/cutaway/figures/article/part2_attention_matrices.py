@@ -56,7 +56,7 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _opened(trace: Trace, chosen: Selection, key: int) -> Sequence[Grid]:
-    """Draw a query, a key, and the products whose sum is their score."""
+    """Draw a query, a key, and their elementwise products, whose sum is the score."""
     head = chosen.head
     tokens = token_labels(trace)
     strips = []
@@ -177,7 +177,7 @@ def _check_mask(trace: Trace, chosen: Selection) -> Check:
 def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     name = f"attn.{chosen.layer}"
     tokens = token_labels(trace)
-    fits = len(tokens) <= MOST_BARS  # a line for each token; else all on one
+    fits = len(tokens) <= MOST_BARS  # one line for each token, else one line for all
     sums = computed(f"{name}[{chosen.head}].sum(-1)", trace[name][chosen.head].sum(axis=-1, keepdims=fits))
     return (
         Note(
@@ -203,7 +203,7 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _the_articles() -> Sequence[Panel]:
-    """Draw the article's table of weights, and say by what its scores must be divided to give it."""
+    """Draw the article's table of weights, and state the divisor that its scores need to give these weights."""
     return (
         Grid(ILLUSTRATION, article_cells("article.softmax"), "share", WORDS, WORDS, LOOKS, SEEN),
         Note(

@@ -13,7 +13,7 @@ from cutaway.figures.panels import Grid, LocalizedText, Note, Panel, Table, cell
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-HEADS = 3  # of which the article draws as many
+HEADS = 3  # as in the article
 
 # F47
 
@@ -50,7 +50,7 @@ def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _index_map(trace: Trace, chosen: Selection) -> Table:
-    """Tabulate the indices of the chosen head's first and last number, before and after splitting."""
+    """Tabulate the indices of the chosen head's first and last numbers, before and after splitting."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
@@ -129,7 +129,7 @@ def _some_heads(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _chosen_heads(trace: Trace, chosen: Selection) -> list[int]:
-    """List the selected head and those after it, the first again after the last."""
+    """List the selected head and the heads after it, wrapping around after the last head."""
     count = min(HEADS, trace.config.n_head)
     return sorted((chosen.head + i) % trace.config.n_head for i in range(count))
 

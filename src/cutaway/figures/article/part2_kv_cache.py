@@ -19,7 +19,7 @@ from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 BYTES = 4  # of a float32
-MOST_LAYERS = 12  # that have a row in the grid of the cache
+MOST_LAYERS = 12  # with a row in the grid of the cache
 ALONE = LocalizedText(
     "The text has one token: no key and no value can be used again.", "文本只有一个词元：没有可以复用的键和值。"
 )
@@ -27,18 +27,18 @@ COLOURS = {"q": "query", "k": "key", "v": "value"}
 
 
 def decode(trace: Trace, position: int) -> Trace:
-    """Trace the text up to a position as a model with a KV cache does: all tokens before it are reused."""
+    """Trace the text up to a position with a KV cache: all tokens before it are reused."""
     before = beginning(trace, position, trace) if position else None
     return beginning(trace, position + 1, before)
 
 
 def at_once(trace: Trace) -> Trace:
-    """Trace the text in one pass: the trace itself, unless it reused another."""
+    """Trace the text in one pass; return the trace itself unless it reused another trace."""
     return beginning(trace, len(trace)) if trace.work.positions_reused else trace
 
 
 def first_word(trace: Trace) -> int:
-    """Return the position of the token after the first, if there is one; the article's "a"."""
+    """Return the position of the second token, the article's "a"; 0 if there is none."""
     return min(1, len(trace) - 1)
 
 
@@ -74,7 +74,7 @@ def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
-    """Draw the key and the value of a token in every layer."""
+    """Draw a token's key and value in every layer."""
     names = [str(layer) for layer in range(trace.config.n_layer)]
     return [
         Grid(
@@ -142,7 +142,7 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _grid_of_cells(trace: Trace, position: int) -> Drawing:
-    """Draw a row for each layer and a column for each token: what the cache held before, and what this step added."""
+    """Draw a row for each layer and a column for each token; the colour tells cached entries from new ones."""
     layers = [str(layer) for layer in range(trace.config.n_layer)]
     if len(layers) > MOST_LAYERS:
         layers = [*layers[: MOST_LAYERS - 2], "…", layers[-1]]
@@ -209,7 +209,7 @@ def _check_cache(trace: Trace, chosen: Selection) -> Check:
 
 
 def _from_cache(trace: Trace, position: int) -> FloatArray:
-    """Compute the logits (V,) of one token from the cached keys and values of those before it."""
+    """Compute the logits (V,) of one token from the cached keys and values of the tokens before it."""
     config = trace.config
     weights = trace.weights
     hook = trace.edits(position)
@@ -252,12 +252,12 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _second_word(trace: Trace) -> int:
-    """Find the token after the first word, if there is one."""
+    """Return the position of the third token, or the last position in a shorter text."""
     return min(2, len(trace) - 1)
 
 
 def _columns(trace: Trace, position: int) -> Drawing:
-    """Draw a column for each token: its key and its value, and for the one that is read now its query."""
+    """Draw a column for each token: its key and value, and for the current token also its query."""
     shapes: list[Box] = []
     x = 0
     for i, token in enumerate(map(short, token_labels(trace)[: position + 1])):
@@ -304,7 +304,7 @@ def _check_second_step(trace: Trace, chosen: Selection) -> Check:
 
 
 def _decode_error(position: int) -> str:
-    """Return the formula of the error of a token's vectors, decoded alone, compared with one pass."""
+    """Return the formula of the error of a token's vectors in cached decoding, compared with one pass."""
     step = f"step({position})"
     heads = ", ".join(f"{kind}.L[:, {position}]" for kind in "qkv")
     heads_alone = ", ".join(f"{kind}.L({step})[:, {position}]" for kind in "qkv")

@@ -19,11 +19,11 @@ from cutaway.numerics import softmax
 from cutaway.trace import Trace
 from cutaway.trace.lens import surprisal
 
-HIDDEN = number(float(MASKED), "signed")  # what a masked score is, in words
-FIRST = 4  # tokens of the text, as many as the article's examples have
+HIDDEN = number(float(MASKED), "signed")  # a masked score, as text
+FIRST = 4  # tokens of the text, as in the article's examples
 EXAMPLES = 12  # rows of the data set that are shown
 ALONE = LocalizedText("One token alone has no next token to learn from.", "只有一个词元，没有可供学习的下一个词元。")
-PREFIX = 40  # columns of a prefix that are shown
+PREFIX = 40  # columns of a prefix
 
 
 # F36
@@ -62,7 +62,7 @@ def _second_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _masked_columns(trace: Trace, chosen: Selection, position: int) -> Drawing:
-    """Draw the first tokens, of which the later ones are covered before the softmax."""
+    """Draw the first tokens; those after `position` are masked before the softmax."""
     layer = chosen.layer
     here = (chosen.head, position)
     keys = range(min(FIRST, len(trace)))
@@ -178,7 +178,7 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _examples(trace: Trace) -> Drawing:
-    """Draw a row for each of the first examples: what is read, what is covered, and the token to be predicted."""
+    """Draw a row for each of the first examples: the input, the masked tokens, and the token to predict."""
     count = min(FIRST, len(trace) - 1)
     tokens = [cut(token, WIDE - 3) for token in token_labels(trace)[: count + 1]]
     rows = [
@@ -225,7 +225,7 @@ def _check_data_set(trace: Trace, chosen: Selection) -> Check:
 
 
 def _score_error(trace: Trace, layer: int, position: int) -> str:
-    """Return the formula of the error of a token's scores, masked scores and weights, compared with its q and k."""
+    """Return the formula of the error of a token's scores, masked scores and weights, recomputed from q and k."""
     divided = divisor_formula(trace.config, layer)
     dot = f"sum(q.{layer}[:, {position}, None] * k.{layer}, -1)"
     scores = f"{product_formula(trace.config, dot, layer, f'[:, {position}]')} / {divided}"

@@ -27,14 +27,14 @@ from cutaway.figures.statement import Statement
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table, published_as
 from cutaway.trace import Trace
 
-WIDEST = 56  # characters of the widest matrix of a block
-LEAST = 7, 3  # characters and lines of the smallest box
+WIDEST = 56  # width of the widest matrix of a block, in characters
+LEAST = 7, 3  # width and height of the smallest box, in characters and lines
 NOT_THE_ARTICLES = LocalizedText(
     "The article's table is that of GPT-2 small (124M). This model has another shape, so the article has no numbers to "
     "stand beside these.",
     "文章的表是 GPT-2 small（124M）的参数表。这个模型的形状不同，文章里没有可以并列的数字。",
 )
-ASPECT = 7.3 / 18  # a character is so much narrower than a line is high
+ASPECT = 7.3 / 18  # width of a character / height of a line
 
 
 def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
@@ -77,7 +77,7 @@ def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _drawn_block(config: GPT2Config) -> Shapes:
-    """Draw attention above, the MLP below it, and its second matrix, as high as the first is wide, beside both."""
+    """Draw attention above the MLP, and beside both the MLP's second matrix, which is as high as the first is wide."""
     d = config.n_embd
     inner = config.n_inner
     unit = WIDEST / max(3 * d, inner)
@@ -93,7 +93,7 @@ def _drawn_block(config: GPT2Config) -> Shapes:
 
 
 def _drawn_matrix(name: str, rows: int, columns: int, x: int, y: int, unit: float, colour: str) -> tuple[Shapes, int]:
-    """Draw a matrix under its name and shape, with its bias below; return the number of its lines too."""
+    """Draw a matrix below its name and shape, and its bias below it; also return the height in lines."""
     wide = max(LEAST[0], round(columns * unit))
     high = max(LEAST[1], round(rows * unit * ASPECT))
     shapes: Shapes = [
@@ -172,7 +172,7 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _loaded(trace: Trace) -> dict[str, int]:
-    """Count the numbers loaded for wte, wpe, each block (h.0 ...), ln_f and an untied head."""
+    """Count the loaded parameters of wte, wpe, each block (h.0 ...), ln_f and an untied head."""
     sizes: dict[str, int] = {}
     for name in trace.weights:
         parts = name.split(".")
@@ -182,7 +182,7 @@ def _loaded(trace: Trace) -> dict[str, int]:
 
 
 def _shapes(trace: Trace, group: str) -> str:
-    """List the shape of each of a group's tensors; wte, wpe and an untied head have one, ln_f two."""
+    """List the shapes of a group's tensors: one for wte, wpe and an untied head, two for ln_f."""
     loaded = (trace.weights[name].shape for name in trace.weights if name.split(".")[0] == group)
     return ", ".join(" × ".join(f"{n:,}" for n in shape) for shape in loaded)
 
@@ -226,7 +226,7 @@ def _table(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
-    """Tabulate the parameters of a model, tensor by tensor; beside the article's numbers if the model has its shape.
+    """Tabulate a model's parameters by tensor, beside the article's numbers if the model has the same shape.
 
     >>> from cutaway.config import GPT2Config
     >>> from cutaway.parameters import parameter_table

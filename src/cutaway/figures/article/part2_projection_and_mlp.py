@@ -19,7 +19,7 @@ from cutaway.trace import Trace
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation: its name, its formula, how a sentence calls it, and its value in float64."""
+    """An activation function: its name, its formula, its name in a sentence, and its computation in float64."""
 
     name: str
     formula: str
@@ -55,7 +55,7 @@ ACTIVATIONS = {
     ),
     "tanh": Activation("tanh", "tanh(x)", LocalizedText("the tanh of that", "其 tanh"), np.tanh),
 }
-ACTIVATION_TOLERANCE = 1e-5  # the two forms of GELU are up to 5e-4 apart
+ACTIVATION_TOLERANCE = 1e-5  # the two forms of GELU differ by up to 5e-4
 
 
 def _strip(title: LocalizedText, cells: Cells) -> Grid:
@@ -148,7 +148,7 @@ def _check_leaving_attention(trace: Trace, chosen: Selection) -> Check:
 
 
 def _added(trace: Trace, before: str, update: str, after: str, position: int) -> Check:
-    """Check that a vector is the sum of two at all positions; the statement gives their lengths at one of them."""
+    """Check that a vector is the sum of two others at all positions; the statement gives the norms at `position`."""
     off = relative_error(trace[after], trace[before] + trace[update])
     lengths = [
         Number(float(np.linalg.norm(trace[name][position])), f"norm({name}[{position}])", form=".2f")
@@ -207,7 +207,7 @@ def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _other_activation(trace: Trace) -> LocalizedText:
-    """Say what OpenAI's GPT-2 has here, where the model has another activation."""
+    """Describe the activation of OpenAI's GPT-2; empty if the model has the same."""
     if trace.config.activation_function == "gelu_new":
         return LocalizedText("", "")
     gpt2 = ACTIVATIONS["gelu_new"]

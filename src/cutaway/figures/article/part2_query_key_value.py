@@ -60,7 +60,7 @@ def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _slots(trace: Trace, position: int) -> Drawing:
-    """Draw the tokens around the selected one in their numbered slots."""
+    """Draw the tokens around the selected token in their numbered slots."""
     tokens = token_labels(trace)
     first = max(0, min(position - AROUND // 2, len(trace) - AROUND))
     shapes: Shapes = []
@@ -127,7 +127,7 @@ def _thirds(n_embd: int) -> Drawing:
 
 
 def three_parts(trace: Trace, layer: int, position: int) -> tuple[Drawing, Grid]:
-    """Draw the vector qkv of a token, a line for each part."""
+    """Draw a token's vector qkv, with a line for each of its three parts."""
     n_embd = trace.config.n_embd
     qkv = trace[f"qkv.{layer}"]
     title = LocalizedText(f"qkv.{layer}[{position}], a line for each part", f"qkv.{layer}[{position}]，每部分占一行")

@@ -24,7 +24,7 @@ from cutaway.figures.statement import Statement
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
-SHOWN = 3  # numbers of a value that stand in the table of F51
+SHOWN = 3  # numbers of a value vector in the table of F51
 
 # F49
 
@@ -53,7 +53,7 @@ def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _latest(shown: slice) -> LocalizedText:
-    """Say how many of the last tokens are shown; empty if all are."""
+    """Describe how many of the last tokens are shown; empty if all are."""
     if shown.start == 0:
         return LocalizedText("", "")
     n = shown.stop - shown.start
@@ -127,7 +127,7 @@ def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _cached_columns(trace: Trace, chosen: Selection) -> Drawing:
-    """Draw the last keys, those of the cache in a colour of their own, with their scores and weights."""
+    """Draw the last keys with their scores and weights; cached keys have their own colour."""
     layer = chosen.layer
     position = chosen.position
     here = (chosen.head, position)
@@ -229,7 +229,7 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _sum_columns(trace: Trace, chosen: Selection) -> Drawing:
-    """Draw the tokens with most weight: weight times value, and the head's output at the right end."""
+    """Draw weight times value of the tokens with the largest weights, and the head's output at the right end."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
@@ -263,7 +263,7 @@ def _sum_columns(trace: Trace, chosen: Selection) -> Drawing:
 
 
 def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Entry]]:
-    """Tabulate each token, of a long text those with most weight; then their sum, z, and the largest difference."""
+    """Tabulate each token (for a long text, those with the largest weights), the sum, z, and the largest difference."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
@@ -304,7 +304,7 @@ def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Ent
 def _total(
     name: LocalizedText, chosen: Selection, weights: FloatArray, values: FloatArray, shown: int, which: str
 ) -> Sequence[Entry]:
-    """Add up the weights and the products of several tokens."""
+    """Sum the weights and the products of several tokens."""
     factor = f"attn.{chosen.layer}[{chosen.head}, {chosen.position}, j]"
     sums = weights @ values[:, :shown]
     products = [

@@ -1,4 +1,4 @@
-"""Part 2 of the article: self-attention in three steps, query, key and value first."""
+"""Part 2 of the article: self-attention in three steps, beginning with query, key and value."""
 
 from collections.abc import Sequence
 
@@ -29,8 +29,8 @@ from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
-STEP = 16  # characters of a step's box
-GAP = 6  # between two
+STEP = 16  # width of a step's box, in characters
+GAP = 6  # between two boxes
 ILLUSTRATION = LocalizedText("the article's numbers, an illustration", "文章中的数字（示意）")
 
 
@@ -58,7 +58,7 @@ def _over_the_sentence(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def check_weights(trace: Trace, chosen: Selection) -> Check:
-    """Check that a token's weights sum to 1 and that none is on a later token."""
+    """Check that a token's weights sum to 1 and that later tokens have no weight."""
     position = chosen.position
     name = f"attn.{chosen.layer}[{chosen.head}, {position}]"
     row = trace[f"attn.{chosen.layer}"][chosen.head, position]
@@ -124,7 +124,7 @@ def _three_steps(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _steps() -> Drawing:
-    """Draw the steps as boxes, from left to right, with what each takes in below it."""
+    """Draw the steps as boxes from left to right, with the inputs of each below it."""
     steps = (
         (LocalizedText("1. query", "1. 查询"), "query", LocalizedText("the token", "这个词元")),
         (LocalizedText("2. weights", "2. 权重"), "score", LocalizedText("all keys", "所有的键")),

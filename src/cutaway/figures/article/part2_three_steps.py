@@ -107,7 +107,7 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _score_columns(trace: Trace, chosen: Selection) -> Drawing:
-    """Draw the keys that get most weight, and the token itself; below each what becomes of it, step by step."""
+    """Draw the keys with the largest weights and the token's own key, and below each its values, step by step."""
     layer = chosen.layer
     here = (chosen.head, chosen.position)
     heaviest = top_k(trace[f"attn.{layer}"][here], MOST_COLUMNS - 1)
@@ -221,7 +221,7 @@ def weighted_values(trace: Trace, chosen: Selection) -> tuple[Grid, Grid]:
 
 
 def check_sum(trace: Trace, chosen: Selection) -> Check:
-    """Check that a head's output for a token is the sum of all values, each times its weight."""
+    """Check that a head's output for a token is the weighted sum of all values."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position

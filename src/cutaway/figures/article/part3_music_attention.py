@@ -17,8 +17,8 @@ from cutaway.music.roll import sum_on_notes
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
-MOST_NOTES = 48  # that have arcs; what is on others is elsewhere
-THRESHOLD = 0.01  # of a head's weight, from which a note has arcs
+MOST_NOTES = 48  # with arcs; the weight on other notes counts as elsewhere
+THRESHOLD = 0.01  # smallest weight of a head on a note with arcs
 
 
 def _attention_on_the_roll(trace: Trace, chosen: Selection) -> Sequence[Panel]:
@@ -70,7 +70,7 @@ def _layout() -> Sequence[Panel]:
 
 
 def note_cells(trace: Trace, chosen: Selection, reading: Reading) -> tuple[Cells, list[int]]:
-    """Return the weights (H, N + 1) of the heads on N notes and on all else, and which notes those are."""
+    """Return the weights (H, N + 1) of the heads on N notes and on everything else, and the indices of the notes."""
     weights = _row(trace, chosen)
     sums = sum_on_notes(reading, weights)
     largest = sums[:, :-1].max(axis=0, initial=0)
@@ -83,7 +83,7 @@ def note_cells(trace: Trace, chosen: Selection, reading: Reading) -> tuple[Cells
 
 
 def _row(trace: Trace, chosen: Selection) -> FloatArray:
-    """Return the weights (H, position + 1) of the token that is read."""
+    """Return the attention weights (H, position + 1) of the selected token."""
     return trace[f"attn.{chosen.layer}"][:, chosen.position, : chosen.position + 1].astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Part 3 of the article: music as a vocabulary of events, a sequence of them, and one-hot vectors."""
+"""Part 3 of the article: a vocabulary of musical events, a sequence of events, and one-hot vectors."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from cutaway.music.perf388 import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY, Perfo
 from cutaway.music.pitches import pitch_name
 from cutaway.trace import Trace
 
-N_EVENTS = perf388.END  # the article's: without the end of a piece, which is ours
+N_EVENTS = perf388.END  # as in the article: without END, which the article does not have
 EVENTS = perf388.EXAMPLE
 CODEC = PerformanceCodec()
 
@@ -39,7 +39,7 @@ KINDS = (  # first id, its name in perf388, colour
     (TIME_SHIFT, "TIME_SHIFT", "value", LocalizedText("time passes", "时间流逝")),
     (VELOCITY, "VELOCITY", "mlp", LocalizedText("how hard keys are struck", "击键力度")),
 )
-ENDS = [*(first for first, *_ in KINDS[1:]), N_EVENTS]  # of each kind: the first id after it
+ENDS = [*(first for first, *_ in KINDS[1:]), N_EVENTS]  # the first id after each kind
 IN_THE_ARTICLE = LocalizedText("in the article, from 1", "文章里（从 1 数起）")
 EVENT = LocalizedText("event", "事件")
 ID = LocalizedText("id", "编号")
@@ -78,7 +78,7 @@ def _ruler(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _ruler_drawing() -> Drawing:
-    """Draw the ids as a ruler, each kind as long as it has events."""
+    """Draw the ids as a ruler; the length of a kind is its number of events."""
     shapes: list[Box | Label] = []
     for (first, name, colour, _), end in zip(KINDS, ENDS, strict=True):
         x = round(COLUMNS * first / N_EVENTS)
@@ -107,7 +107,7 @@ def _kind_row(kind: int) -> list[Entry]:
 
 
 def _does(index: int) -> str:
-    """Find out what an id does, from the notes and times that the codec reads."""
+    """Find the kind of an id, from the notes and times that the codec decodes."""
     if CODEC.seconds(index) > 0:
         return "TIME_SHIFT"
     if CODEC.read([index]).notes:
@@ -215,7 +215,7 @@ def _check_sequence(trace: Trace, chosen: Selection) -> Check:
 
 
 def _vectors() -> Cells:
-    """Return the events as one-hot vectors, a row each: (15, 388)."""
+    """Return the events as one-hot vectors (15, 388)."""
     matrix = np.zeros((len(EVENTS), N_EVENTS), np.float32)
     matrix[range(len(EVENTS)), list(EVENTS)] = 1
     return computed("one_hot(article.events, 388)", matrix)

@@ -1,4 +1,4 @@
-"""Part 3 of the article: summaries by a decoder alone, the layout of their training data and what a model writes."""
+"""Part 3 of the article: summaries by a decoder-only model - layout of the training data, and a generated summary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ EXAMPLE = {
     "body": "She was born in Warsaw and studied in Paris. She won two Nobel Prizes.",
     "lead": "Marie Curie was a physicist and chemist.",
 }
-CONTEXT = 4096  # of the paper: its sequences have up to 4,000 tokens
-BEFORE = 6  # tokens of the prompt that are listed, before the label
+CONTEXT = 4096  # the paper's sequences have up to 4,000 tokens
+BEFORE = 6  # tokens of the prompt listed before the label
 MARK = "TL;DR:"
 PROTOCOL = open_task("tldr").decoding  # the GPT-2 paper's
 SEED = 1
-MOST_READ = 3_000_000_000  # parameters, each as often as a step reads it
-MOST_LISTED = 24  # tokens written that have a row each
+MOST_READ = 3_000_000_000  # parameters times steps
+MOST_LISTED = 24  # generated tokens with a row each
 READ = LocalizedText("read", "只读")
 LEARNED = LocalizedText("learned", "要学")
 
 
 def _encoder(trace: Trace) -> TaskEncoder:
-    """Return the encoder of summaries for the trace's tokenizer, or for GPT-2's own if it has none of text."""
+    """Return the encoder of summaries for the trace's tokenizer, or for GPT-2's if the trace has no text tokenizer."""
     own = trace.tokenizer
     codec = own if isinstance(own, Codec) and own.eos is not None else Tokenizer.gpt2()
     return TaskEncoder(open_task("wiki-lead"), codec, CONTEXT)
@@ -121,21 +121,21 @@ def _check_layout(trace: Trace, chosen: Selection) -> Check:
 
 @dataclass(frozen=True)
 class Written:
-    """A summary: the ids of source and mark, how many are of the source, and what was written after them.
+    """A generated summary: the ids of source and mark, how many belong to the source, and the generated ids.
 
-    The first `MOST_LISTED` of the tokens written have rows.
+    The first `MOST_LISTED` generated tokens have rows.
     """
 
     prompt: tuple[int, ...]
     n_source: int
     ids: tuple[int, ...]
     rows: tuple[tuple[Entry, ...], ...]
-    ranks: tuple[int, ...]  # of each token written, among the logits computed for all at once
+    ranks: tuple[int, ...]  # of each generated token, among the logits of one pass over all
 
 
 @once_for_a_trace
 def write_summary(trace: Trace) -> Written:
-    """Write what comes after a text and TL;DR:, by the protocol of the GPT-2 paper.
+    """Generate a summary from a text and TL;DR:, by the protocol of the GPT-2 paper.
 
     >>> import cutaway
     >>> found = write_summary(cutaway.load(engine="reference").trace("A robot must obey."))
@@ -164,12 +164,12 @@ def write_summary(trace: Trace) -> Written:
 
 
 def _most_steps(trace: Trace) -> int:
-    """Return the most tokens to write: the protocol's, or fewer with a large model, for which nobody would wait."""
+    """Return the maximum number of tokens to generate: the protocol's, or fewer with a large model, to save time."""
     return min(PROTOCOL.max_new_extra, max(8, MOST_READ // trace.config.n_params))
 
 
 def _is_finished(trace: Trace, written: Sequence[int]) -> bool:
-    """Return True after the end of the text, and where a sentence begins that is one too many."""
+    """Return True after the end-of-text token, or if a sentence begins after the last one that counts."""
     codec = trace.tokenizer
     if codec is None or not written:
         return False
@@ -182,7 +182,7 @@ def _text(codec: Codec, ids: Sequence[int]) -> str:
 
 
 def _written_row(now: Trace, token: int) -> tuple[Entry, ...]:
-    """Return the token that was drawn, its probability, and the likeliest other one."""
+    """Return the sampled token, its probability, and the most likely other token."""
     likeliest = candidates(now, min(2, now.config.n_vocab))
     other = next((each.id for each in likeliest if each.id != token), token)
     chance = next((each.probability for each in likeliest if each.id == token), 0.0)
@@ -191,14 +191,14 @@ def _written_row(now: Trace, token: int) -> tuple[Entry, ...]:
 
 
 def _source_and_mark(trace: Trace) -> tuple[tuple[int, ...], list[int]]:
-    """Return the ids of the source, which loses its end if there is no room to write, and those of TL;DR:."""
+    """Return the ids of the source, truncated to leave room for the summary, and the ids of TL;DR:."""
     ids = trace.ids
     codec = trace.tokenizer
     if not isinstance(codec, Codec):
         return ids, []
     for mark in (codec.encode(f"\n\n{MARK}"), codec.encode(f" {MARK}")):
         for end in range(len(mark) + 1, len(ids) + 1):
-            if list(ids[end - len(mark) : end]) == mark:  # it is there already: what follows is written anew
+            if list(ids[end - len(mark) : end]) == mark:  # the text has the mark: what follows it is generated again
                 return ids[: end - len(mark)], mark
     mark = codec.encode(f" {MARK}")
     room = trace.config.n_ctx - len(mark) - min(PROTOCOL.max_new_extra, trace.config.n_ctx // 4)
@@ -229,7 +229,7 @@ def _summary(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _protocol(trace: Trace, found: Written) -> LocalizedText:
-    """Say what is read, and how what follows is drawn."""
+    """Describe the input, and how the continuation is sampled."""
     cut = len(trace.ids) - found.n_source
     less = (
         LocalizedText(f" (the last {cut:,} are left out)", f"（略去最后 {cut:,} 个）") if cut else LocalizedText("", "")
@@ -257,7 +257,7 @@ def _protocol(trace: Trace, found: Written) -> LocalizedText:
 
 
 def _said(codec: TokenCodec | None, found: Written) -> LocalizedText:
-    """Say the summary, if the ids are text."""
+    """Quote the summary, if the ids are text."""
     if not isinstance(codec, Codec):
         return LocalizedText(
             "This model's ids are no text: what follows them is shown, without TL;DR:.",

@@ -1,4 +1,4 @@
-"""Part 3 of the article: transfer learning, first general, then special, as measured by a recorded run."""
+"""Part 3 of the article: transfer learning, first general, then special, as measured in a recorded run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SHARE = LocalizedText("share of the data", "数据的份额")
 
 @dataclass(frozen=True)
 class Transfer:
-    """Validation losses in nats a token by share of the data, means of the seeds, as `cutaway curve` prints them."""
+    """Validation losses in nats per token by share of the data, averaged over seeds as in `cutaway curve`."""
 
     shares: tuple[float, ...]
     scratch: tuple[float, ...]
@@ -34,7 +34,7 @@ class Transfer:
 
 @cache
 def recorded() -> Transfer:
-    """Read the record that is part of the package: losses as `cutaway curve --json` prints them, and what was run.
+    """Read the record in the package: losses as `cutaway curve --json` prints them, and the settings of the runs.
 
     >>> run = recorded()
     >>> len(run.shares) == len(run.scratch) == len(run.pretrained)

@@ -1,4 +1,4 @@
-"""Part 3 of the article: translation with a decoder alone."""
+"""Part 3 of the article: translation with a decoder-only model."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ from cutaway.trace import Trace
 
 _WRITES = LocalizedText("query: the token after which one is written", "查询：在它之后写出词元")
 
-# F60: the source is the prefix, or in a causal trace the tokens up to the chosen one. A row is a token after which one
-# of the target comes: the last of the source, and those of the target.
+# F60: the source is the prefix, or in a causal trace the tokens up to the chosen one. Each row is a token that precedes
+# a token of the target: the last source token, and the target tokens.
 
 
 def _n_source(trace: Trace, chosen: Selection) -> int:

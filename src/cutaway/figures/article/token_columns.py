@@ -1,4 +1,4 @@
-"""Diagrams with a column for each token, as the article draws attention: what becomes of it stands below it."""
+"""Diagrams with a column for each token, as the article draws attention, with the steps below the token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from cutaway.figures.panels import Box, Drawing, Entry, Label, Line, LocalizedTe
 from cutaway.layout import width
 
 MOST_COLUMNS = 8
-WIDE = 8  # characters from one column to the next
-HIGH = 3  # lines of a box
-ARROW = 2  # lines between two boxes that an arrow joins
+WIDE = 8  # width of a column, in characters
+HIGH = 3  # height of a box, in lines
+ARROW = 2  # lines between two boxes joined by an arrow
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ MASKED = TokenCell("×", "masked")
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A box for each column, or None where there is none."""
+    """A row of boxes, one for each column; None leaves a column empty."""
 
     name: LocalizedText | str
     cells: Sequence[TokenCell | None]
@@ -35,7 +35,7 @@ class TokenRow:
 def draw_token_columns(
     title: LocalizedText, tokens: Sequence[str], rows: Sequence[TokenRow], *, arrows: bool = True
 ) -> Drawing:
-    """Draw rows of boxes below the tokens; with arrows from each box to the one below it.
+    """Draw rows of boxes below the tokens, with `arrows` from each box to the one below it.
 
     >>> row = TokenRow("key", [TokenCell("k", "key"), MASKED])
     >>> [shape.text for shape in draw_token_columns(LocalizedText("keys", "键"), ["A", "␣robot"], [row]).shapes]

@@ -27,7 +27,7 @@ Numbers = Callable[[NDArray[np.float32]], object]
 
 
 def rounded(values: NDArray[np.float32]) -> list[list[float | None]]:
-    """Round to the fewest digits that identify each float32; numbers that are not finite become None.
+    """Round to the fewest digits that identify each float32; non-finite numbers become None.
 
     >>> rounded(np.array([[0.1, np.inf]], np.float32))
     [[0.1, None]]
@@ -39,7 +39,7 @@ def rounded(values: NDArray[np.float32]) -> list[list[float | None]]:
 
 
 def panel_document(panel: Panel, numbers: Numbers = rounded) -> dict[str, object]:
-    """Convert a panel to JSON types, with its kind; `numbers` converts those (R, C) of its cells.
+    """Convert a panel to JSON types, with its kind; `numbers` converts the values (R, C) of its cells.
 
     >>> from cutaway.figures.panels import integer
     >>> panel_document(Table("sizes", ["n_ctx"], [[integer(1024, "config.n_ctx")]]))["rows"]
@@ -64,14 +64,14 @@ def panel_document(panel: Panel, numbers: Numbers = rounded) -> dict[str, object
 
 
 def _roll_document(roll: Roll, numbers: Numbers) -> dict[str, object]:
-    """Convert a roll: each note as [onset, offset, pitch, velocity]; cells only if it has some."""
+    """Convert a roll: each note as [onset, offset, pitch, velocity], and cells if it has any."""
     fields = {name: _plain(value) for name, value in vars(roll).items() if name not in ("cells", "notes")}
     notes = {"notes": [list(note) for note in roll.notes]}
     return fields | notes | ({"cells": cells_document(roll.cells, numbers)} if roll.cells else {})
 
 
 def cells_document(cells: Cells, numbers: Numbers = rounded) -> dict[str, object]:
-    """Convert cells to JSON types: the values row by row, and the layout that gives the index of each.
+    """Convert cells to JSON types: the values row by row, and the layout that gives each value's index.
 
     >>> from cutaway.figures.panels import computed
     >>> cells_document(computed("q * k", np.array([0.1, np.inf])))["values"]

@@ -1,4 +1,4 @@
-"""Figures as SVG: one file that stands alone, readable on light and on dark."""
+"""Figures as one self-contained SVG file, readable on light and dark backgrounds."""
 
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
@@ -37,11 +37,11 @@ from cutaway.figures.render.svg_roll import draw_roll
 from cutaway.figures.render.text import entry, numeric_columns
 from cutaway.layout import percent, width, wrap_prose
 
-PAGE = 100  # characters that prose may have on a line
-BAR = 320  # pixels of the longest bar, or of two on either side of 0
+PAGE = 100  # line length of prose, in characters
+BAR = 320  # pixels of the longest bar, or of both sides if bars extend to both sides of 0
 
-# Every rule names the root's class, or it would restyle other pictures of the page that the file is put into; and the
-# ground is painted, for an image cannot know the colour of the page behind it.
+# Every rule names the root's class, so that it does not restyle other pictures in the same page. The background is
+# painted because an image cannot know the colour of the page behind it.
 LIGHT = {
     "text": "font:12px ui-monospace,Menlo,Consolas,monospace;fill:#1f2430;white-space:pre",
     ".title": "font-weight:600",
@@ -70,7 +70,7 @@ STYLE = f"{_rules(LIGHT)}@media(prefers-color-scheme:dark){{{_rules(DARK)}}}"
 
 
 def draw_svg(title: str, panels: Sequence[Panel], language: str, verdict: str = "", *, holds: bool = True) -> str:
-    """Render the panels under one another, and the check's verdict below them, as one SVG file.
+    """Render the panels from top to bottom, and the check's verdict below them, as one SVG file.
 
     >>> from cutaway.figures.panels import LocalizedText
     >>> svg = draw_svg("F99", [Note(LocalizedText("a note", "说明"))], "zh")
@@ -202,7 +202,7 @@ def _shape(shape: Box | Line | Label, language: str) -> str:
 
 
 def _edges(shape: Box | Line | Label, language: str) -> tuple[int, int]:
-    """Return the first column and line after the shape."""
+    """Return the first column and the first line after the shape."""
     if isinstance(shape, Box):
         return shape.x + shape.width, shape.y + shape.height
     if isinstance(shape, Line):

@@ -1,4 +1,4 @@
-"""A grid in SVG: a coloured rectangle for each number, or a pixel where they are many, and below them the scale."""
+"""A grid in SVG: a coloured rectangle for each number (a pixel in a large grid), and the colour scale below."""
 
 import base64
 import struct
@@ -13,14 +13,14 @@ from cutaway.figures.panels import Grid, LocalizedText, Scale, localize
 from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Fragment, cell_attributes, text_element
 from cutaway.layout import minus, width
 
-MOST_RECTANGLES = 2000  # a larger grid is one picture, a pixel for each cell
-LEAST_NUMBERED = 44  # a cell must be so wide to hold its number
+MOST_RECTANGLES = 2000  # a larger grid is one image with a pixel for each cell
+LEAST_NUMBERED = 44  # minimum width of a cell that shows its number, in pixels
 LUMINANCE = np.array([0.3, 0.59, 0.11])  # of red, green and blue
-SCALE_WIDTH = 120  # pixels of the scale's colours
+SCALE_WIDTH = 120  # pixels of the colour scale
 
 
 def draw_grid(grid: Grid, language: str) -> Fragment:
-    """Render the cells with their labels, and the scale of their colours.
+    """Render the cells with their labels, and the colour scale.
 
     >>> from cutaway.figures.panels import computed
     >>> fragment = draw_grid(Grid("weights", computed("attn", np.eye(2)), "share"), "en")
@@ -35,7 +35,7 @@ def draw_grid(grid: Grid, language: str) -> Fragment:
         top += LINE
     size = max(1.0, min(56.0, 900 / across))
     high = min(size, 24.0) if size >= LEAST_NUMBERED or count == 1 else size
-    high = max(high, min(16.0, 480 / count))  # few rows of many numbers can be read when they are high enough
+    high = max(high, min(16.0, 480 / count))  # a few long rows are readable only if they are high enough
     body = _picture(grid, size, high) if values.size > MOST_RECTANGLES else _rectangles(grid, size, high)
     labels = _labels(grid, language, size, high, left, top)
     bottom = top + high * count
@@ -49,7 +49,7 @@ def draw_grid(grid: Grid, language: str) -> Fragment:
 
 
 def _scale(grid: Grid, language: str) -> Fragment:
-    """Draw the colours with the numbers at their ends, and grey if a cell is masked."""
+    """Draw the colour scale between the numbers at its ends, and the grey of masked cells if there are any."""
     hidden = is_masked(grid.cells.visible)
     painted = Fragment("", 0, 0) if hidden.all() else _colours(grid, language)
     if not hidden.any():
@@ -61,7 +61,7 @@ def _scale(grid: Grid, language: str) -> Fragment:
 
 
 def _colours(grid: Grid, language: str) -> Fragment:
-    """Draw a strip of the colours between the numbers at their ends, and the range of the values if it is narrower."""
+    """Draw a strip of the colours between the numbers at its ends, and the range of the values if that is narrower."""
     seen = grid.cells.values[~is_masked(grid.cells.visible)]
     low, high = ends = [_named(end, grid.scale) for end in scale_ends(seen, grid.scale)]
     least, largest = reach = [_named(float(end), grid.scale) for end in (seen.min(), seen.max())]

@@ -5,15 +5,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 from cutaway.figures.panels import Cells
 
-# of the 12 px monospaced face: a character's width, and the distance of lines
+# of the 12 px monospaced font: width of a character, and line height
 CHAR = 7.3
 LINE = 18
-LABELS = 112  # pixels for the labels of rows
+LABELS = 112  # pixels for row labels
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """A part of the picture: its markup from (0, 0), and its size."""
+    """A part of the picture: its markup, with its origin at (0, 0), and its size."""
 
     markup: str
     width: float
@@ -32,7 +32,7 @@ def text_element(x: float, y: float, text: str, name: str = "", anchor: str = "s
 
 
 def number_attributes(tensor: str, index: tuple[int, ...]) -> str:
-    """Return the attributes that name the tensor and the index of a number.
+    """Return the attributes with the tensor and the index of a number.
 
     >>> number_attributes("attn.5", (1, 8))
     'data-tensor="attn.5" data-index="1,8"'
@@ -41,7 +41,7 @@ def number_attributes(tensor: str, index: tuple[int, ...]) -> str:
 
 
 def cell_attributes(cells: Cells, row: int, column: int) -> str:
-    """Return the same attributes for a cell.
+    """Return the attributes with the tensor and the index of a cell.
 
     >>> import numpy as np
     >>> from cutaway.figures.panels import cells

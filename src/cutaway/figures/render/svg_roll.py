@@ -1,4 +1,4 @@
-"""Piano rolls as SVG: notes as rectangles, arcs of heads between them, and a strip for the weight without an arc."""
+"""Piano rolls as SVG: notes as rectangles, arcs of heads between them, and a strip with each head's weight on arcs."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ from cutaway.music.pitches import pitch_name
 from cutaway.music.roll_layout import Point, RollLayout, arc, last_offset, note_title, opacity
 
 WIDTH = 820  # pixels of the notes
-LEFT = 44  # for the names of pitches
+LEFT = 44  # for pitch names
 SKY = 64  # above the notes, for arcs
-ROW = 8  # pixels of a semitone
-STRIP = 320  # pixels of a head's weights
+ROW = 8  # pixels per semitone
+STRIP = 320  # pixels of a head's total weight
 
 
 def draw_roll(roll: Roll, language: str) -> Fragment:
-    """Render the notes, and below them for each head how much of its weight is on arcs.
+    """Render the notes, and below them the share of each head's weight that is on arcs.
 
     >>> from cutaway.music.performance import Note
     >>> draw_roll(Roll("one note", [Note(0.0, 1.0, 60, 80)]), "en").markup.count("<rect")
@@ -46,7 +46,7 @@ class _Page:
         self.bottom = self._layout.bottom
 
     def lines(self) -> Iterator[str]:
-        """Yield the seconds, and the names of the pitches that sound, as far as there is room."""
+        """Yield the time axis, and the names of the pitches that occur, as far as there is room."""
         for second in self._layout.ticks(self._end):
             x = self._layout.x(second)
             yield f'<path class="frame" opacity="0.3" d="M{x:.1f} {self._layout.top}V{self.bottom}"/>'
@@ -59,7 +59,7 @@ class _Page:
                 written = y
 
     def notes(self) -> Iterator[str]:
-        """Yield a rectangle a note, the louder the more opaque; that of the token that is read has a frame."""
+        """Yield a rectangle for each note. Louder notes are more opaque, and the query's note has a frame."""
         for i, note in enumerate(self._roll.notes):
             frame = f' stroke="{named_colour("score")}" stroke-width="2"' if i == self._roll.query else ""
             data = f'data-pitch="{note.pitch}" data-onset="{note.onset:g}" data-velocity="{note.velocity}"'
@@ -69,7 +69,7 @@ class _Page:
             )
 
     def arcs(self, cells: Cells, language: str) -> Iterator[str]:
-        """Yield a curve for each head and note: its colour is the head, its width the weight."""
+        """Yield a curve for each head and note; its colour shows the head, its width the weight."""
         roll = self._roll
         start: Point = self._layout.x(min(roll.seconds, self._end)), self.bottom
         if roll.query >= 0:

@@ -1,4 +1,4 @@
-"""Figures in a terminal: numbers where they fit, shades where they do not."""
+"""Figures in a terminal, with numbers if they fit, else shades."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -31,8 +31,8 @@ from cutaway.numerics import FloatArray
 SHADES = " ·░▒▓█"
 LEVELS = "▁▂▃▄▅▆▇█"
 MASKED = "×"
-SIGNED = "▁▂▃▄▅▆▇"  # an odd number of them, so that numbers near 0 all look alike
-# By the sides to which lines leave: down, left, right, up.
+SIGNED = "▁▂▃▄▅▆▇"  # an odd number of levels, so that all numbers near 0 look alike
+# By the sides to which lines lead: down, left, right, up.
 JOINTS = dict(zip(("dr", "dl", "ru", "lu", "dru", "dlu", "dlr", "lru", "dlru"), "┌┐└┘├┤┬┴┼", strict=True))
 BAR_COLUMNS = 30
 MAX_ROWS = 40
@@ -90,7 +90,7 @@ def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
 
 
 def _numbers(grid: Grid, columns: int) -> list[str]:
-    """List rows of numbers, with what there is room for of the names above them; no lines if the numbers do not fit."""
+    """List rows of numbers below column names cut to fit; return no lines if the numbers do not fit."""
     cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.visible]
     names = [short(label) for label in grid.rows]
     digits = max(width(cell) for row in cells for cell in row)
@@ -109,7 +109,7 @@ def _numbers(grid: Grid, columns: int) -> list[str]:
 
 
 def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Iterator[str]:
-    """Draw a vector as a line of bars, each the largest in magnitude of its part, and its range."""
+    """Draw a vector as a line of bars, each the number of largest magnitude in its part, and its range."""
     yield _marks(pool(values[None], 1, columns), scale, LEVELS)[0]
     size = f"{len(values):,}"
     first = [number(float(value), scale) for value in values[:6]]
@@ -121,7 +121,7 @@ def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Ite
 
 
 def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
-    """Draw a matrix as shades; if it is larger than the terminal, each shade is the largest magnitude of its part."""
+    """Draw a matrix as shades; if it does not fit, each shade is the number of largest magnitude in its part."""
     room = columns - (LABEL_COLUMNS + 2 if grid.rows else 0)
     pooled = pool(grid.cells.visible, MAX_ROWS, max(1, room))
     firsts = [int(part[0]) for part in np.array_split(np.arange(len(grid.cells.values)), len(pooled))]
@@ -135,7 +135,7 @@ def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
 
 
 def _marks(values: FloatArray, scale: Scale, levels: str) -> list[str]:
-    """Convert a matrix to characters, one string a row."""
+    """Convert a matrix to characters, one string for each row."""
     if scale == "signed":
         levels = SIGNED
     marks = np.array(list(levels))[shades(values, scale).astype(int) * len(levels) // 256]
@@ -151,8 +151,8 @@ def _range(values: FloatArray, scale: Scale, language: str) -> str:
 
 
 def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
-    """Shrink a matrix to so many rows and columns, each number the one of largest magnitude in its part, and a masked
-    one only where all are.
+    """Shrink a matrix to at most `rows` and `columns`. Each number is the one of largest magnitude in its part; it is
+    masked only if all numbers in its part are.
 
     >>> pool(np.array([[1, -5, 2, 3]], np.float32), rows=1, columns=2).tolist()
     [[-5.0, 3.0]]
@@ -178,16 +178,16 @@ def _bars(bars: Bars) -> Iterator[str]:
 
 
 def _length(share: float, signed: bool) -> str:
-    """Draw a bar, or if some are negative half as long on either side of a line."""
+    """Draw a bar; if `signed`, a bar of half the length to the left or right of a line."""
     if not signed:
         return bar(share, BAR_COLUMNS)
     half = BAR_COLUMNS // 2
-    left = "█" * round(-share * half)  # there are no eighths of a block that fill it from the right
+    left = "█" * round(-share * half)  # no characters fill eighths of a block from the right
     return f"{left:>{half}}│{bar(max(0.0, share), half)}"
 
 
 def _arcs(arcs: Arcs) -> Iterator[str]:
-    """Draw a bar for each word instead: a terminal cannot draw lines between words."""
+    """Draw a bar for each token instead, since a terminal cannot draw lines between tokens."""
     marked = Bars("", arcs.tokens, arcs.cells, marked=(arcs.query,))
     yield from _bars(marked)
 
@@ -199,7 +199,7 @@ def _table(panel: Table, language: str) -> Iterator[str]:
 
 
 def numeric_columns(panel: Table) -> list[bool]:
-    """Find the columns with numbers, which are aligned to the right.
+    """Find the columns with numbers, which are right-aligned.
 
     >>> numeric_columns(Table("sizes", ["", "n_ctx"], [["gpt2", Number(1024, "config.n_ctx")]]))
     [False, True]
@@ -217,7 +217,7 @@ def entry(cell: Entry, language: str) -> str:
 
 
 def _drawing(drawing: Drawing, language: str) -> Iterator[str]:
-    """Draw the shapes in characters, the later ones over the earlier."""
+    """Draw the shapes with characters, later shapes over earlier ones."""
     canvas: dict[tuple[int, int], str] = {}
     arms = _arms(shape for shape in drawing.shapes if isinstance(shape, Line))
     for shape in drawing.shapes:
@@ -247,14 +247,14 @@ def _box(canvas: dict[tuple[int, int], str], box: Box, language: str) -> None:
 
 
 def _places(line: Line) -> list[tuple[int, int]]:
-    """List the characters (x, y) of a line, from the left or from the top."""
+    """List the positions (x, y) of a line's characters, from left to right or from top to bottom."""
     if line.y == line.to_y:
         return [(x, line.y) for x in range(min(line.x, line.to_x), max(line.x, line.to_x) + 1)]
     return [(line.x, y) for y in range(min(line.y, line.to_y), max(line.y, line.to_y) + 1)]
 
 
 def _arms(lines: Iterable[Line]) -> dict[tuple[int, int], set[str]]:
-    """Map each character of the lines to the sides (left, right, up, down) by which they leave it."""
+    """Map the position of each character of the lines to the sides (left, right, up, down) to which lines lead."""
     arms: dict[tuple[int, int], set[str]] = {}
     for line in lines:
         on, back = "rl" if line.y == line.to_y else "du"
@@ -276,7 +276,7 @@ def _line(canvas: dict[tuple[int, int], str], line: Line, arms: Mapping[tuple[in
 def _write(canvas: dict[tuple[int, int], str], x: int, y: int, text: str) -> None:
     for char in text:
         if width(char) == 0:
-            canvas[x - 1, y] = canvas.get((x - 1, y), "") + char  # it is drawn onto the one before
+            canvas[x - 1, y] = canvas.get((x - 1, y), "") + char  # it combines with the character before
             continue
         canvas[x, y] = char
         if width(char) == 2:

@@ -1,4 +1,4 @@
-"""Piano rolls in a terminal: a line for each pitch, the louder the darker, and what each head looks at below."""
+"""Piano rolls in a terminal: a line for each pitch, darker for louder notes, and below what each head attends to."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ from cutaway.music.roll_layout import last_offset
 
 LOUDNESS = "░▒▓█"
 LABELS = 6  # columns before the notes
-LISTED = 5  # notes of a head
-QUERY = "◆"  # the onset of the note that is read
+LISTED = 5  # notes listed for each head
+QUERY = "◆"  # marks the onset of the query's note
 
 
 def draw_roll(roll: Roll, language: str, columns: int) -> Iterator[str]:
-    """Yield a line for each pitch that sounds, the highest first, the seconds, and for each head its heaviest arcs.
+    """Yield a line for each pitch that occurs, highest first, the time axis, and the largest weights of each head.
 
     >>> from cutaway.music.performance import Note
     >>> for line in draw_roll(Roll("one note", [Note(0.0, 1.0, 60, 80), Note(0.5, 1.0, 64, 80)]), "en", columns=14):
