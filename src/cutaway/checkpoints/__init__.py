@@ -1,4 +1,4 @@
-"""Files to tensors and back: Hugging Face GPT-2 directories, names on the hub, int8."""
+"""Reading and writing checkpoints: Hugging Face GPT-2 directories, models on the hub, int8."""
 
 from cutaway.checkpoints.checkpoint import Checkpoint
 from cutaway.checkpoints.effective import EffectiveWeights

@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA) of a checkpoint, in PEFT's files.
 
 An adapter directory has `adapter_config.json` and `adapter_model.safetensors`. For each adapted matrix, stored as
-(in, out), the file holds A (r, in) and B (out, r), and the model computes with `matrix + scale * (B A)^T`. PEFT reads
-what is written here, and the other way round. Source: `peft/tuners/lora` of huggingface/peft.
+(in, out), the file holds A (r, in) and B (out, r), and the model computes with `matrix + scale * (B A)^T`. PEFT and
+this module read each other's files. Source: `peft/tuners/lora` of huggingface/peft.
 """
 
 import json
@@ -33,7 +33,7 @@ _TENSOR = re.compile(r"base_model\.model\.transformer\.(h\.[0-9]+\.(?:attn|mlp)\
 _MAX_NAME = 400  # characters of a model's name or path
 _OURS = re.compile(r"adapter_(config\.json|model\.safetensors)|task\.toml")
 
-# Keys of adapter_config.json that change nothing here; any other must be null, false, empty, or have its plain value.
+# Keys of adapter_config.json that are ignored; any other must be null, false, empty, or have its plain value.
 _FREE = {
     "auto_mapping",
     "base_model_name_or_path",
@@ -74,7 +74,7 @@ class Pair:
 class Adapter:
     """Factors by the name of the matrix ("h.0.attn.c_attn"), their rank and `alpha`, and the names of the targets.
 
-    `base` names the model that is adapted: what `cutaway.load` takes.
+    `base` is the source of the base model, as `cutaway.load` takes it.
     """
 
     base: str
@@ -95,11 +95,11 @@ class Adapter:
         return self.alpha / (math.sqrt(self.r) if self.is_rank_stabilised else self.r)
 
     def delta(self, name: str) -> FloatArray | None:
-        """Return the change of a tensor ("h.0.attn.c_attn.weight"), (in, out), or None if it has none."""
+        """Return the change (in, out) to a tensor ("h.0.attn.c_attn.weight"), or None if it is not adapted."""
         pair = self.pairs.get(name.removesuffix(".weight")) if name.endswith(".weight") else None
         if pair is None:
             return None
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever reads the merged weights refuses what overflows
+        with np.errstate(over="ignore", invalid="ignore"):  # the reader of the merged weights rejects overflow
             return np.float32(self.scale) * (pair.b @ pair.a).T
 
 
@@ -172,7 +172,7 @@ class AdaptedCheckpoint(Checkpoint):
 
 
 def is_adapter(directory: Path) -> bool:
-    """Return True if a directory holds an adapter, and no whole model beside it.
+    """Return True if a directory holds an adapter and no full model.
 
     >>> is_adapter(Path("no such directory"))
     False
@@ -181,7 +181,7 @@ def is_adapter(directory: Path) -> bool:
 
 
 def find_targets(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the matrices of a block that some names stand for, as PEFT matches them: by the end of their name.
+    """Return the matrices of a block that match some names. As in PEFT, a name matches the end of a matrix's name.
 
     Raises UsageError for an unknown name.
 
@@ -203,9 +203,9 @@ def _is_named(target: str, name: str) -> bool:
 
 
 def save_adapter(directory: Path, adapter: Adapter, side_files: Mapping[str, str] | None = None) -> None:
-    """Write an adapter directory; one that is there is replaced whole. Raises CheckpointError.
+    """Write an adapter directory, replacing an existing adapter atomically. Raises CheckpointError.
 
-    `side_files` are texts beside it by name, such as that of `task.toml` where it has learned a task.
+    `side_files` maps names to the text of other files to write, such as `task.toml` if the adapter has learned a task.
 
     >>> from tempfile import TemporaryDirectory
     >>> pair = Pair(np.ones((1, 2), np.float32), np.ones((6, 1), np.float32))
@@ -234,7 +234,7 @@ def save_adapter(directory: Path, adapter: Adapter, side_files: Mapping[str, str
 
 
 def remove_adapter(directory: Path) -> None:
-    """Remove the files of an adapter from a directory; others stay.
+    """Remove the files of an adapter from a directory; other files stay.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -281,7 +281,7 @@ def read_base(directory: Path) -> str:
 
 
 def read_adapter(directory: Path, config: GPT2Config) -> Adapter:
-    """Read an adapter for a model of that shape. Raises CheckpointError if it is invalid, or of another kind.
+    """Read an adapter for a model with this config. Raises CheckpointError if it is invalid or not a LoRA adapter.
 
     >>> from tempfile import TemporaryDirectory
     >>> pair = Pair(np.ones((1, 2), np.float32), np.ones((6, 1), np.float32))

@@ -29,11 +29,11 @@ from cutaway.untrusted import quote_name, raise_checkpoint_error, read_bytes, re
 class Checkpoint:
     """The weights, hyperparameters and tokenizer of a checkpoint directory.
 
-    `files` are the names of the files with the weights, and `n_bytes` is their size; `special_tokens` are the ids that
-    the config names, as written, with the class of the tokenizer if it names one; `left_out` the tensors of heads that
-    are not the language model's. Raises CheckpointError, one line naming file, tensor and reason, where the directory
-    holds no sound GPT-2; all that can be known without reading the tensors is known when it is opened. Its tokenizer is
-    not read before it is asked for.
+    `files` names the files with the weights, and `n_bytes` is their total size. `special_tokens` holds the special
+    token ids of the config as written, and the tokenizer's class if the config names it. `left_out` names the tensors
+    of heads other than the language model's. Opening validates everything that can be checked without reading the
+    tensors; the tokenizer is read lazily. Raises CheckpointError, one line naming file, tensor and reason, unless the
+    directory holds a valid GPT-2.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -53,7 +53,7 @@ class Checkpoint:
 
     @property
     def dtype(self) -> str:
-        """The matrices' format: "float32", "float16", "bfloat16" or "int8"; of several floats "float32"."""
+        """The matrices' format: "float32", "float16", "bfloat16" or "int8"; "float32" for a mix of float formats."""
         if self._format.quantization:
             return self._format.name
         codes = {self._stored[name].entry.dtype for name in self.config.tensors}
@@ -93,9 +93,9 @@ class Checkpoint:
             raise_checkpoint_error(self._stored[name].file.path, str(error))
 
     def tokenizer(self) -> FileTokenizer | None:
-        """Read the tokenizer beside the weights; without one GPT-2's own if the vocabulary has its size, else None.
+        """Read the tokenizer beside the weights. Without one, return GPT-2's if the vocabulary has its size, else None.
 
-        Raises CheckpointError for a tokenizer that is malformed, or of a kind that is not read.
+        Raises CheckpointError for a malformed tokenizer, or one of an unsupported kind.
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN
@@ -105,7 +105,7 @@ class Checkpoint:
         return tokenizer_beside(self.path, self.config.n_vocab, self.tokenizer_class)
 
     def codec(self) -> TokenCodec | None:
-        """Read what the ids stand for: the music codec that `codec.json` names, or the tokenizer.
+        """Read the codec of the token ids: the music codec that `codec.json` names, or the tokenizer.
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN
@@ -115,7 +115,7 @@ class Checkpoint:
         return codec_beside(self.path) or self.tokenizer()
 
     def tokenizer_files(self) -> TokenCodec | TokenizerFiles | None:
-        """Return what writes the tokenizer of this checkpoint: its files, of whatever kind, or GPT-2's own.
+        """Return an object that saves this checkpoint's tokenizer: its files, of any kind, or GPT-2's own.
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN
@@ -125,7 +125,7 @@ class Checkpoint:
         return tokenizer_files_beside(self.path, self.config.n_vocab, self.tokenizer_class)
 
     def side_files(self) -> dict[str, str]:
-        """Read the texts of those of `directory.SIDE_FILES` that there are: see `read_side_files`.
+        """Read the `directory.SIDE_FILES` that exist: see `read_side_files`.
 
         >>> from cutaway.checkpoints import open_source
         >>> list(open_source("builtin").side_files()), list(open_source("builtin-translation").side_files())
@@ -152,7 +152,8 @@ class Checkpoint:
         return find_template_error(self.path)
 
     def metadata(self, tokenizer_error: str = "") -> Metadata:
-        """Read what is beside the weights; with the reason why the tokenizer cannot be read, its files too.
+        """Read the metadata beside the weights. If the tokenizer cannot be read, `tokenizer_error` is the reason, and
+        the metadata holds its files too.
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN
@@ -184,9 +185,9 @@ def read_generation_json(directory: Path) -> dict[str, object]:
 
 
 def read_side_files(directory: Path) -> dict[str, str]:
-    """Read the texts of those of `SIDE_FILES` that are in a directory. Raises CheckpointError if one cannot be read.
+    """Read the `SIDE_FILES` that are in a directory, by name. Raises CheckpointError if one cannot be read.
 
-    A chat template that cannot be read is left out, as a model can do without: see `find_template_error`.
+    A chat template that cannot be read is left out, because a model works without one: see `find_template_error`.
 
     >>> read_side_files(Path("nowhere"))
     {}
@@ -197,8 +198,8 @@ def read_side_files(directory: Path) -> dict[str, str]:
 
 
 def find_template(directory: Path) -> str:
-    """Return the chat template in a directory, of its own file or else of `tokenizer_config.json`; "" if there is none,
-    or none that can be read.
+    """Return the chat template in a directory, from its own file or else from `tokenizer_config.json`; "" if there is
+    none, or if it cannot be read.
 
     >>> find_template(Path("nowhere"))
     ''
@@ -207,7 +208,7 @@ def find_template(directory: Path) -> str:
         return read_side_files(directory).get(CHAT_TEMPLATE_FILE, "")
     try:
         template = read_settings(directory).get("chat_template")
-    except CheckpointError:  # which whoever needs the tokenizer is told
+    except CheckpointError:  # reported when the tokenizer is read
         return ""
     return template if isinstance(template, str) else ""
 
@@ -235,17 +236,18 @@ def _read_text(path: Path) -> str:
 
 
 def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> FileTokenizer | None:
-    """Read the tokenizer of the files in a directory; without any GPT-2's own if it has `n_vocab` tokens, else None.
+    """Read the tokenizer files in a directory. Without any, return GPT-2's tokenizer if it has `n_vocab` tokens, else
+    None.
 
-    `tokenizer_class` is the kind that `config.json` names, if any. Raises CheckpointError for files that are invalid,
-    or of a kind that is not read.
+    `tokenizer_class` is the class that `config.json` names, if any. Raises CheckpointError for files that are invalid,
+    or of an unsupported kind.
 
     >>> tokenizer_beside(Path("nowhere"), 50257).n_vocab
     50257
     """
     if any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")):
         return read_tokenizer(directory, tokenizer_class)
-    find_kind(directory, tokenizer_class)  # none that is not read
+    find_kind(directory, tokenizer_class)  # raises for an unsupported kind
     gpt2 = Tokenizer.gpt2()
     return gpt2 if gpt2.n_vocab == n_vocab else None
 
@@ -253,8 +255,9 @@ def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None 
 def tokenizer_files_beside(
     directory: Path, n_vocab: int, tokenizer_class: str | None = None
 ) -> TokenCodec | TokenizerFiles | None:
-    """Return what writes the codec of a directory: a music codec, the tokenizer's files as they are, or without any
-    `tokenizer_beside`, if `tokenizer_class` is one that is read.
+    """Return an object that saves the codec of a directory: a music codec, or the tokenizer's files as they are.
+
+    Without either, return `tokenizer_beside` if `tokenizer_class` is supported, else None.
 
     >>> type(tokenizer_files_beside(Path("nowhere"), 50257)).__name__
     '_Gpt2Tokenizer'
@@ -267,5 +270,5 @@ def tokenizer_files_beside(
         return files
     try:
         return tokenizer_beside(directory, n_vocab, tokenizer_class)
-    except CheckpointError:  # the class alone says so, and `config.json` keeps it
+    except CheckpointError:  # only the class is unsupported, and `config.json` keeps it
         return None

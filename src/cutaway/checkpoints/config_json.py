@@ -1,10 +1,10 @@
-"""Reading and writing `config.json`, as transformers has it.
+"""Reading and writing transformers' `config.json`.
 
-transformers writes dozens of keys. The sizes and the settings of `GPT2Config` are taken, the few that could ask for
-other mathematics are checked, and all others (dropout, classification heads, versions, ...) change nothing here and are
-ignored. The ids of special tokens and the class of the tokenizer are kept as they are written, since a checkpoint that
-is saved again must say the same. `relative_positions` is a key of our own; its models have a `model_type` and an
-architecture of their own too, so that others refuse them instead of leaving their tables out.
+transformers writes dozens of keys. We read the sizes and settings of `GPT2Config`, check the few keys that could change
+the computation, and ignore all others (dropout, classification heads, versions, ...). Special token ids and the
+tokenizer's class are kept as written, so that they survive saving. `relative_positions` is a key of our own. Models
+that use it also have their own `model_type` and architecture, so that other programs refuse them instead of ignoring
+their tables.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from cutaway.untrusted import quote, raise_checkpoint_error, read_object
 
 Json = dict[str, object]
 
-# What each of our sizes may be called, the name that prevails first.
+# Keys for each of our sizes, in order of precedence.
 _SIZES = {
     "n_vocab": ("vocab_size",),
     "n_ctx": ("n_positions", "max_position_embeddings", "n_ctx"),
@@ -27,14 +27,14 @@ _SIZES = {
     "n_head": ("n_head", "num_attention_heads"),
     "n_layer": ("n_layer", "num_hidden_layers"),
 }
-# Settings that are true or false, under our own names; what they are without the key.
+# Boolean settings under our own names, and their defaults.
 _FLAGS = {
     "tie_word_embeddings": True,
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
     "reorder_and_upcast_attn": False,
 }
-# transformers' other names of the same activations; they differ in rounding.
+# Other names in transformers for the same activations; the implementations differ in rounding.
 _SYNONYMS = {
     "gelu_fast": "gelu_new",
     "gelu_pytorch_tanh": "gelu_new",
@@ -43,13 +43,13 @@ _SYNONYMS = {
     "swish": "silu",
 }
 RELATIVE_TYPE = "cutaway-gpt2-relative"  # `model_type` of a GPT-2 with relative attention
-# Keys that change what is computed, and the values with which it is GPT-2.
+# Keys that change the computation, and the values that GPT-2 has.
 _FIXED: dict[str, tuple[object, ...]] = {
     "model_type": ("gpt2", RELATIVE_TYPE),
     "add_cross_attention": (False,),
     "is_encoder_decoder": (False,),
     "pruned_heads": ({}, None),
-    "auto_map": (None,),  # the model comes with Python code of its own
+    "auto_map": (None,),  # custom Python code of the model
 }
 
 
@@ -60,8 +60,8 @@ _CLASS = "tokenizer_class"
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """Hyperparameters, the format of the matrices (float32 for floats of any width), and as they are written the ids of
-    special tokens, with the class of the tokenizer, where the file names one.
+    """Hyperparameters, the format of the matrices (float32 for floats of any width), and special token ids as written,
+    with the tokenizer's class if the file names one.
     """
 
     config: GPT2Config
@@ -75,7 +75,7 @@ class StoredConfig:
 
 
 def read_config(path: Path) -> StoredConfig:
-    """Read a `config.json`. Raises CheckpointError naming the key and the value that are not GPT-2's.
+    """Read a `config.json`. Raises CheckpointError naming the key and value that are invalid or not GPT-2's.
 
     >>> from cutaway.checkpoints.sources import BUILTIN
     >>> read_config(BUILTIN / "config.json").format.name
@@ -143,7 +143,7 @@ def _activation(raw: Json, path: Path) -> str:
 
 def _epsilon(raw: Json, path: Path) -> float:
     value = raw.get("layer_norm_epsilon", 1e-5)
-    if not isinstance(value, float) or not 1e-30 < value < 1:  # what is smaller float32 may take for 0
+    if not isinstance(value, float) or not 1e-30 < value < 1:  # a smaller value may be 0 in float32
         raise_checkpoint_error(path, f"layer_norm_epsilon must be a small positive number, not {quote(value)}")
     return value
 
@@ -184,7 +184,9 @@ def _is_ids(value: object) -> bool:
 
 
 def known_ids(value: object, n_vocab: int) -> tuple[int, ...]:
-    """Return the ids of a vocabulary in a value that is one id, a list or null: GPT-2's 50256 is written for any size.
+    """Return the ids below `n_vocab` in a value that is one id, a list or null.
+
+    transformers writes GPT-2's 50256 for a vocabulary of any size.
 
     >>> known_ids([0, 50256], n_vocab=300), known_ids(None, n_vocab=300)
     ((0,), ())
@@ -194,7 +196,7 @@ def known_ids(value: object, n_vocab: int) -> tuple[int, ...]:
 
 
 def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str, object]) -> Json:
-    """Return the `config.json` of a checkpoint in a format, with `special_tokens` as they are.
+    """Return the `config.json` of a checkpoint in a format, with `special_tokens` unchanged.
 
     >>> config_json(GPT2Config(), FLOAT32, {"eos_token_id": 50256})["eos_token_id"]
     50256

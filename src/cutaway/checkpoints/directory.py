@@ -23,12 +23,12 @@ INDEX = "model.safetensors.index.json"
 GENERATION_CONFIG = "generation_config.json"
 TASK = "task.toml"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
-SIDE_FILES = (TASK, CHAT_TEMPLATE_FILE)  # texts that say what a model has learned, kept as they are
-_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
-_MAX_OPEN = 8  # files of a checkpoint that stay open; of more, each is opened when it is read
-# Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
+SIDE_FILES = (TASK, CHAT_TEMPLATE_FILE)  # they describe what a model has learned; copied unchanged
+_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, no hidden files
+_MAX_OPEN = 8  # files of a checkpoint that stay open; if there are more, each is opened for each read
+# Attention masks that transformers once stored with the weights; they are constants of GPT-2.
 MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
-# First parts of the language model's names; what begins otherwise is another head ("v_head.", "score.").
+# First components of the language model's tensor names; all others belong to another head ("v_head.", "score.").
 _LANGUAGE_MODEL = ("transformer", "wte", "wpe", "h", "ln_f", "lm_head")
 _NAME = re.compile(r"[A-Za-z_]\w{,99}(\.\w{1,99}){1,9}", re.ASCII)
 _FORMER_SUFFIX = ".columns"  # of input scales, in int8 files of Cutaway 0.1
@@ -37,7 +37,7 @@ _EMBEDDING = "wte.weight"
 
 
 class Location(NamedTuple):
-    """A stored array: its file, and its name there."""
+    """A stored array: its file, and its name in the file."""
 
     file: TensorFile
     name: str
@@ -94,10 +94,10 @@ def _open_shards(directory: Path) -> list[TensorFile]:
 
 
 def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> tuple[Locations, tuple[str, ...]]:
-    """Locate every stored array, and name those of other heads than the language model's, which are left out.
+    """Locate every stored array; return also the names of tensors of other heads, which are left out.
 
-    As for transformers, an index says which files there are, and the files what they hold. Raises CheckpointError
-    unless names, shapes and dtypes are those of the config.
+    As in transformers, the index only lists the files; their headers list the tensors. Raises CheckpointError unless
+    names, shapes and dtypes match the config.
 
     >>> from cutaway.checkpoints.config_json import read_config
     >>> from cutaway.checkpoints.sources import BUILTIN
@@ -110,7 +110,7 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
     for name in left_out:
         del found[name]
     config = stored.config
-    if config.n_layer > len(found):  # or a hostile number of layers becomes a list of all their tensors
+    if config.n_layer > len(found):  # first, or a malicious number of layers would build a huge list of tensors
         raise_checkpoint_error(
             directory / CONFIG, f"n_layer is {config.n_layer}, but the files hold only {len(found)} tensors"
         )
@@ -128,7 +128,7 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
 
 
 def is_other_head(name: str) -> bool:
-    """Return True if a tensor belongs to another head than the language model's.
+    """Return True if a tensor belongs to a head other than the language model's.
 
     >>> is_other_head("v_head.summary.weight"), is_other_head("transformer.h.0.attn.c_atn.weight")
     (True, False)
@@ -137,7 +137,7 @@ def is_other_head(name: str) -> bool:
 
 
 def _locations(files: list[TensorFile]) -> Locations:
-    """Locate all arrays but stored masks."""
+    """Locate all arrays except stored masks."""
     found: Locations = {}
     for file in files:
         for stored_name in file.entries:
@@ -180,7 +180,7 @@ def _check_kind(location: Location, kind: StoredAs, *, any_float: bool) -> None:
 
 
 def _check_copy(head: Location, embedding: Location) -> None:
-    """Check that a stored but tied head equals the embedding."""
+    """Check that a tied head that is stored anyway equals the embedding."""
     for ours, theirs in zip(head.file.chunks(head.name), embedding.file.chunks(embedding.name), strict=True):
         if not np.array_equal(ours, theirs):
             raise_checkpoint_error(

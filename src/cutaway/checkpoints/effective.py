@@ -11,11 +11,10 @@ from cutaway.numerics import FloatArray
 
 
 class EffectiveWeights(Mapping[str, FloatArray]):
-    """Some weights as an engine of a precision holds them: a mapping of float32 tensors, and `Weights` themselves.
+    """Weights as an engine of some precision holds them: a mapping of float32 tensors that also implements `Weights`.
 
-    With another `dtype` ("float32", "float16", "bfloat16" or "int8") than that of the weights every tensor is
-    converted; with the same one each stays in the format that it is stored in. As a mapping, tensors are read when
-    they are first asked for, and kept.
+    If `dtype` ("float32", "float16", "bfloat16" or "int8") differs from that of the weights, every tensor is converted;
+    otherwise each tensor keeps its stored format. The mapping reads a tensor on first access and caches it.
 
     >>> from cutaway.checkpoints import open_checkpoint
     >>> from cutaway.checkpoints.sources import BUILTIN
@@ -44,7 +43,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
         return len(self.config.tensors)
 
     def read(self, name: str) -> FloatArray:
-        """Read a tensor as a fresh float32 array, which is not kept.
+        """Read a tensor as a fresh float32 array, which is not cached.
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN
@@ -55,7 +54,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
         return np.array(self.stored(name).dequantise())
 
     def stored(self, name: str) -> StoredTensor:
-        """Read a tensor in the format that the engine holds it in.
+        """Read a tensor in the format in which the engine holds it.
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN

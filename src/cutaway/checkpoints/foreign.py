@@ -1,8 +1,8 @@
 """The tensors of nanoGPT, minGPT and transformers under GPT-2's names and in its orientation.
 
-All three call their tensors as OpenAI does, with prefixes that wrappers add. nanoGPT and minGPT store linear layers as
-(out, in); one shape tells. A model without biases has biases of zero. Stored attention masks are dropped, and other
-heads than the language model's left out.
+All three use OpenAI's tensor names, with prefixes that wrappers add. nanoGPT and minGPT store linear layers as
+(out, in), which the shape of c_attn shows. A model without biases gets biases of zero. Stored attention masks are
+dropped, and heads other than the language model's are left out.
 """
 
 import re
@@ -28,13 +28,15 @@ PREFIXES = (*WRAPPERS, PREFIX)
 HEAD = "lm_head.weight"
 EMBEDDING = "wte.weight"
 _PARAMETER = re.compile(r"(wte|wpe|ln_f|lm_head|h\.[0-9]+\..+)\.(weight|bias)")  # of a GPT-2 of any size
-# The name in nanoGPT's model_args of each of our sizes.
+# Names in nanoGPT's model_args for our sizes.
 SETTINGS = {"n_layer": "n_layer", "n_embd": "n_embd", "n_ctx": "block_size", "n_vocab": "vocab_size"}
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Sizes that a user states: heads, which no tensor's shape tells, and the tokens to keep of a padded vocabulary."""
+    """Sizes given by the user: the number of heads, which no tensor's shape determines, and the number of tokens to
+    keep of a padded vocabulary.
+    """
 
     n_head: int | None = None
     n_vocab: int | None = None
@@ -42,7 +44,7 @@ class Overrides:
 
 @dataclass(frozen=True)
 class ForeignWeights:
-    """Weights read from a file under other names. `names` maps ours to the file's; what is missing there is zero."""
+    """Weights read from a file under other names. `names` maps our names to the file's; missing tensors are zero."""
 
     config: GPT2Config
     file: TensorFile
@@ -79,8 +81,8 @@ def foreign_weights(
 ) -> ForeignWeights:
     """Find a GPT-2 in a file of tensors. Raises CheckpointError naming `source` if it is not one.
 
-    `settings` are nanoGPT's `model_args`, `stated` is the config of a `config.json` beside the file; where they say
-    something, they and the tensors must agree. `skipped` names tensors that are there, but not of floats.
+    `settings` are nanoGPT's `model_args`, and `stated` is the config of a `config.json` beside the file. The tensors
+    must agree with both. `skipped` names tensors of the file that do not hold floats.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.checkpoints.safetensors import write_tensors
@@ -127,7 +129,7 @@ def _unwrapped(name: str, prefixes: tuple[str, ...]) -> str:
 
 
 def _check_floats(source: Path, integers: Iterable[str]) -> None:
-    """Raise CheckpointError for a tensor of the language model that is not of floats; masks may be."""
+    """Raise CheckpointError for a tensor of the language model that does not hold floats; masks need not."""
     for name in integers:
         if _PARAMETER.fullmatch(name) and not MASK.fullmatch(name):
             raise_checkpoint_error(
@@ -143,7 +145,7 @@ def _config(
     stated: GPT2Config | None,
     overrides: Overrides,
 ) -> GPT2Config:
-    """Read the sizes off the tensors' shapes; the number of heads is stated somewhere else."""
+    """Derive the sizes from the tensors' shapes; the number of heads must be stated elsewhere."""
     shapes = {name: file.entries[stored].shape for name, stored in names.items()}
     n_vocab, n_embd = _matrix(source, shapes, EMBEDDING)
     sizes: dict[str, Any] = {
@@ -186,7 +188,7 @@ def _matrix(source: Path, shapes: Mapping[str, Shape], name: str) -> Shape:
 
 
 def _find_heads(source: Path, settings: Mapping[str, int], stated: GPT2Config | None, overrides: Overrides) -> int:
-    """Return the number of heads, on which all who state it must agree."""
+    """Return the number of heads; all sources that state it must agree."""
     if overrides.n_head is not None and overrides.n_head < 1:
         raise UsageError(f"n_head must be a positive integer, not {overrides.n_head}")
     claims = {
@@ -205,7 +207,10 @@ def _find_heads(source: Path, settings: Mapping[str, int], stated: GPT2Config | 
 
 
 def _is_tied(source: Path, file: TensorFile, names: Mapping[str, str], stated: GPT2Config | None) -> bool:
-    """Return True if there is no head, or one that is a copy of the embedding, as it must be where that is stated."""
+    """Return True if there is no head, or if the head is a copy of the embedding.
+
+    Raises CheckpointError if `stated` ties a head that differs from the embedding.
+    """
     if HEAD not in names:
         return True
     head = names[HEAD]

@@ -1,7 +1,6 @@
 """Models by name, through `huggingface_hub`: its cache, progress bars, tokens and variables (HF_HOME, HF_HUB_OFFLINE).
 
-Only the files that are read are fetched; the pickles and TensorFlow files beside them in the published repositories
-are left where they are.
+Only the files that we read are downloaded, not the pickles and TensorFlow files of the published repositories.
 """
 
 from contextlib import suppress
@@ -21,7 +20,7 @@ def check_hub() -> None:
     >>> check_hub()
     """
     try:
-        import huggingface_hub.constants  # noqa: F401  # it reads them when it is imported
+        import huggingface_hub.constants  # noqa: F401  # reads them on import
     except ValueError as error:
         raise HubError(f"the hub's client cannot start: {_line(error)}; check the variables HF_*") from error
 
@@ -29,7 +28,7 @@ def check_hub() -> None:
 def fetch_published(name: str) -> Path:
     """Fetch one of OpenAI's models ("gpt2-xl") and return its directory. Raises HubError if that fails.
 
-    The models have moved on the hub, but never changed: what the cache holds under the old name is used.
+    The models have moved on the hub but never changed, so files cached under the old name are used.
 
     >>> from unittest.mock import patch
     >>> with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
@@ -48,9 +47,9 @@ def fetch_published(name: str) -> Path:
 
 
 def fetch(repository: str) -> Path:
-    """Fetch the newest version of a model and return its directory, the cached one if the hub is out of reach.
+    """Fetch the newest version of a model and return its directory. Without network, return the cached version.
 
-    Raises HubError if there is no such model, if it is stored as pickles, or without network and cache.
+    Raises HubError if there is no such model, if it is stored as pickles, or if there is neither network nor cache.
 
     >>> from unittest.mock import patch
     >>> with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
@@ -63,7 +62,7 @@ def fetch(repository: str) -> Path:
 
     try:
         directory = Path(snapshot_download(repository, allow_patterns=_FILES))
-    except Exception as error:  # its own, an HTTP library's, the system's: all mean the same to whoever asked
+    except Exception as error:  # of huggingface_hub, an HTTP library or the system: all mean the same to the caller
         raise HubError(_explain(repository, error)) from error
     if not _is_complete(directory):
         raise HubError(f"{repository} has no {CONFIG} with safetensors weights on the hub; pickles are never fetched")

@@ -1,4 +1,4 @@
-"""Beside the weights: special tokens, generation settings, and tokenizer files that only other programs read."""
+"""Metadata beside the weights: special tokens, generation settings, and tokenizer files that we cannot read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ from cutaway.tokenizer.files import TokenizerFiles
 
 @dataclass(frozen=True)
 class Metadata:
-    """All that a checkpoint says beside its weights and its tokenizer, kept so that it is saved with them again.
+    """Everything in a checkpoint besides its weights and its tokenizer, kept so that it can be saved again.
 
-    `special_tokens` are the ids in `config.json`, with the tokenizer's class if it names one, `generation_config` is
-    `generation_config.json`, `side_files` the texts of `directory.SIDE_FILES` by name, all as written; `chat_template`
-    is that of its file, or else of `tokenizer_config.json`. A tokenizer that cannot be read has a reason,
-    `tokenizer_error`, and its files. Token ids work without it. A chat template that cannot be read has only a reason.
+    `special_tokens` holds the ids in `config.json`, and the tokenizer's class if the config names it.
+    `generation_config` is `generation_config.json`. `side_files` holds the texts of `directory.SIDE_FILES` by name. All
+    three are as written. `chat_template` comes from its own file, or else from `tokenizer_config.json`. For a tokenizer
+    that cannot be read, there are a reason, `tokenizer_error`, and its files; token ids still work. For a chat template
+    that cannot be read, there is only a reason.
     """
 
     special_tokens: Mapping[str, object] = field(default_factory=dict)

@@ -1,14 +1,14 @@
-"""Names of the arrays in a checkpoint's files, and what each of them is stored as."""
+"""Names of the arrays in a checkpoint's files, with their dtypes and shapes."""
 
 from cutaway.config import GPT2Config
 from cutaway.formats import FLOAT32, Format, StoredAs
 from cutaway.tensors import TensorSpec
 
-PREFIX = "transformer."  # before every name but the head's where a model was saved together with its head
+PREFIX = "transformer."  # before every name except the head's, if a model was saved with its head
 
 
 def stored_as(config: GPT2Config, wanted: Format) -> dict[str, dict[str, StoredAs]]:
-    """List the arrays that store each parameter in a format: dtype and shape by name, without prefix.
+    """Map each parameter to the arrays that store it in a format: dtype and shape by name, without prefix.
 
     >>> from cutaway.formats import FORMATS
     >>> list(stored_as(GPT2Config(), FORMATS["int8"])["wte.weight"])
@@ -21,7 +21,7 @@ def stored_as(config: GPT2Config, wanted: Format) -> dict[str, dict[str, StoredA
 
 
 def format_for(spec: TensorSpec, wanted: Format) -> Format:
-    """Return `wanted` if it takes such a tensor, else float32.
+    """Return `wanted` if it can store the tensor, else float32.
 
     >>> from cutaway.formats import FORMATS
     >>> format_for(GPT2Config().tensors["ln_f.bias"], FORMATS["int8"]).name

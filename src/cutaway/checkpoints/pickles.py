@@ -1,7 +1,7 @@
-"""Pickled PyTorch checkpoints of others, turned into safetensors by a process that can do nothing else.
+"""Untrusted pickled PyTorch checkpoints, converted to safetensors by a sandboxed process.
 
-Only `cutaway convert --allow-pickle` comes here. This process never opens the pickle: it starts `unpickle`, and reads
-the safetensors file that it wrote, as sceptically as any other.
+Only `cutaway convert --allow-pickle` uses this module. This process never opens the pickle: it runs `unpickle` as a
+subprocess, and reads the resulting safetensors file with the checks for any untrusted file.
 """
 
 import json
@@ -22,10 +22,10 @@ from cutaway.checkpoints.safetensors import TensorFile
 from cutaway.errors import EngineError
 from cutaway.untrusted import open_ordinary, quote, raise_checkpoint_error, read_object
 
-SECONDS = 120  # that reading may take, and one more for each `BYTES_A_SECOND`
+SECONDS = 120  # time limit of reading, plus one second for each `BYTES_A_SECOND`
 BYTES_A_SECOND = 5 << 20
 _MAGIC = (b"PK\x03\x04", b"\x80")  # of a zip archive, and of a pickle since protocol 2
-_KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # which PyTorch may need to be found
+_KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # PyTorch may need them to find its libraries
 _BOOT = """\
 import sys, json
 paths, arguments = json.loads(sys.argv[1])
@@ -47,7 +47,7 @@ class Unpickled:
 
 
 def find_pickle(source: str) -> Path | None:
-    """Return the pickle that a source is, or holds in place of safetensors files; None if it is something else.
+    """Return the pickle at a path, or in a directory without safetensors files; None for any other source.
 
     >>> find_pickle("gpt2") is None
     True
@@ -59,15 +59,15 @@ def find_pickle(source: str) -> Path | None:
                 return path if file.read(4).startswith(_MAGIC) else None
         if path.is_dir() and not any((path / name).exists() for name in (WEIGHTS, INDEX, ADAPTER_WEIGHTS)):
             return next(iter(pickles_in(path)), None)
-    except (OSError, RuntimeError):  # no permission, too long a name, no such user's home: `open_checkpoint` says so
+    except (OSError, RuntimeError):  # permission denied, name too long, unknown user: `open_checkpoint` reports it
         pass
     return None
 
 
 def pickles_in(directory: Path) -> list[Path]:
-    """List the pickles that may be the model in a directory: transformers' one, or its parts, or else all.
+    """List the pickles in a directory that may hold the model: transformers' file, or its shards, or else all pickles.
 
-    Beside other safetensors files only transformers' may be.
+    If the directory holds any safetensors files, only transformers' files are considered.
 
     >>> pickles_in(Path("nowhere"))
     []
@@ -81,9 +81,9 @@ def pickles_in(directory: Path) -> list[Path]:
 
 @contextmanager
 def unpickled(path: Path) -> Iterator[Unpickled]:
-    """Read a pickle in a process of its own; the tensors are there until the context ends.
+    """Read a pickle in a separate process; the tensors are available until the context ends.
 
-    Raises CheckpointError if it is not a checkpoint of tensors alone, EngineError without PyTorch.
+    Raises CheckpointError if the pickle holds anything but tensors, EngineError without PyTorch.
 
     >>> from cutaway.errors import CheckpointError
     >>> with TemporaryDirectory() as directory:
@@ -106,7 +106,7 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
 
 
 def _run(path: Path, directory: Path) -> dict[str, object]:
-    """Run the program in an empty directory, and return what it answers."""
+    """Run the program in an empty directory, and return its answer."""
     result = directory / "result.json"
     empty = directory / "empty"
     empty.mkdir()
@@ -129,7 +129,7 @@ def _run(path: Path, directory: Path) -> dict[str, object]:
     except subprocess.TimeoutExpired:
         raise_checkpoint_error(path, "took too long to be read")
     answer = read_object(result) if result.exists() and result.stat().st_size else {}
-    if process.returncode == os.EX_IOERR:  # the program's status on a full disk
+    if process.returncode == os.EX_IOERR:  # the program's exit status if the disk is full
         needed = f"{directory.parent} has no room for its tensors, {path.stat().st_size} bytes"
         raise_checkpoint_error(path, f"cannot be read: {needed}; set TMPDIR to a directory that has")
     if "error" in answer:
@@ -140,7 +140,7 @@ def _run(path: Path, directory: Path) -> dict[str, object]:
 
 
 def _line(text: object) -> str:
-    """Quote text of the other process for a message, unless it is short and printable."""
+    """Quote text from the other process for a message, unless it is short and printable."""
     shown = str(text)
     return shown if shown.isprintable() and len(shown) <= 200 else quote(shown)
 

@@ -1,9 +1,9 @@
 """Atomic replacement of a directory: all or nothing, even if the process is killed or the machine crashes.
 
-Everything is written in a directory beside the target and synced to the disk; then that directory takes the target's
-name in one step. Where the target holds files already, those that stay are linked into the new directory first, and
-the two directories are exchanged (one system call on Linux; elsewhere two renames, and a crash between them leaves both
-whole beside each other, as `.NAME.saving-*`, until the next replacement puts the old one back).
+Everything is written to a staging directory beside the target and flushed to disk; then the staging directory is
+renamed to the target. If the target exists, the files to keep are first linked into the staging directory, and then the
+two directories are exchanged. This is one system call on Linux. Elsewhere it takes two renames; a crash between them
+leaves both directories complete, as `.NAME.saving-*`, until the next replacement restores the old one.
 """
 
 import ctypes
@@ -21,16 +21,16 @@ from cutaway.disk import sync
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
-_OLD = "-old"  # at the end of the name of a directory that was moved aside
+_OLD = "-old"  # suffix of a directory that was moved aside
 _STAGING: set[Path] = set()  # directories that threads of this process are writing
 
 
 @contextmanager
 def replacing(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
-    """Give a new directory to write in, which becomes `target` when the block ends well, and vanishes when it does not.
+    """Yield a new directory to write to. It becomes `target` if the block succeeds, and is removed if the block fails.
 
-    Of the files that `target` held before, those whose name `belongs` to what is replaced go, and all others stay.
-    `target` must be absolute. Raises OSError.
+    Files of the old `target` are removed if `belongs(name)`; all others are kept. `target` must be absolute. Raises
+    OSError.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -61,13 +61,13 @@ def replacing(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
             raise
     finally:
         _STAGING.discard(staging)
-    with suppress(OSError):  # the new directory is in place: what fails from here on is left to the next replacement
+    with suppress(OSError):  # the new directory is in place: the next replacement retries a failed cleanup
         sync(target.parent)
         _remove_leftovers(target, belongs)
 
 
 def _link_others(target: Path, staging: Path, belongs: Callable[[str], bool]) -> None:
-    """Link what stays of `target` into `staging`, so that it is in place at the moment of the exchange."""
+    """Link the files of `target` that are kept into `staging`, before the exchange."""
     for path in target.iterdir() if target.is_dir() else ():
         if path.is_dir() or not belongs(path.name):
             if os.path.lexists(staging / path.name):
@@ -88,14 +88,14 @@ def _link(path: Path, to: Path) -> None:
         return
     try:
         os.link(path, to, follow_symlinks=False)
-    except OSError:  # a file system without links, or another user's file
+    except OSError:  # a file system without hard links, or another user's file
         shutil.copy2(path, to, follow_symlinks=False)
         if not to.is_symlink():
             sync(to)
 
 
 def _install(staging: Path, target: Path) -> None:
-    """Give `staging` the name of `target`; what was there is under a name that `_leftovers` finds afterwards."""
+    """Rename `staging` to `target`; the old target, if any, gets a name that `_leftovers` finds."""
     try:
         staging.rename(target)
     except OSError as error:
@@ -119,7 +119,7 @@ def _exchange(staging: Path, target: Path) -> None:
 
 
 def _remove_leftovers(target: Path, belongs: Callable[[str], bool]) -> None:
-    """Remove what this or an interrupted replacement left beside the target, as far as it can be removed."""
+    """Remove directories that this or an interrupted replacement left beside the target, ignoring errors."""
     for leftover in _leftovers(target):
         with suppress(OSError):
             if leftover.name.endswith(_OLD) and not target.exists():  # a crash between the two renames
@@ -129,7 +129,7 @@ def _remove_leftovers(target: Path, belongs: Callable[[str], bool]) -> None:
 
 
 def _leftovers(target: Path) -> list[Path]:
-    """List the directories of ended replacements beside the target, those moved aside first."""
+    """List the directories of ended replacements beside the target, beginning with those that were moved aside."""
     name = re.compile(rf"\.{re.escape(target.name)}\.saving-(\d+)-[0-9a-f]{{8}}({_OLD})?")
     found = [(path, name.fullmatch(path.name)) for path in target.parent.iterdir()]
     ended = [path for path, match in found if match and path not in _STAGING and not _is_busy(int(match[1]))]
@@ -143,11 +143,11 @@ def _is_busy(process: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         return True
-    return process != os.getpid()  # ours from an earlier life: in a container every process may have the same number
+    return process != os.getpid()  # our own id is stale: in a container every process may have the same id
 
 
 def _retire(leftover: Path, target: Path, belongs: Callable[[str], bool]) -> None:
-    """Remove a directory that was replaced; a file that is not ours, and not linked yet, moves to where it was."""
+    """Remove a directory that was replaced; a file to keep that is not linked yet moves back to `target`."""
     _make_writable(leftover)
     for path in leftover.iterdir():
         if belongs(path.name) and not path.is_dir():
@@ -159,7 +159,7 @@ def _retire(leftover: Path, target: Path, belongs: Callable[[str], bool]) -> Non
 
 
 def _give_back(path: Path, to: Path) -> None:
-    """Move a file or directory to its place, or remove it if it is there already; one that differs is left."""
+    """Move a file or directory to `to`, or remove it if `to` is the same; keep it if `to` differs."""
     if not os.path.lexists(to):
         path.rename(to)
     elif _is_same(path, to):
@@ -173,7 +173,7 @@ def _give_back(path: Path, to: Path) -> None:
 
 
 def _make_writable(directory: Path) -> None:
-    """Let the owner remove the files of a directory, which may have the permissions of one that is read-only."""
+    """Let the owner remove the files of a directory, which may be read-only."""
     directory.chmod(directory.stat().st_mode & 0o7777 | 0o700)
 
 

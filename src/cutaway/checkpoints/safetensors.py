@@ -2,8 +2,8 @@
 
 A file is the length of a header (8 bytes, little-endian), the header (JSON: name → dtype, shape, first and last byte),
 and the tensors' bytes. Reading checks the whole header against the file's real length before anything is allocated.
-Bytes are read into fresh memory, not mapped: a mapped file that shrinks kills the process, one that shrinks while it is
-read is an error. Source: the section "Format" of the README of huggingface/safetensors.
+Bytes are read, not memory-mapped: if a mapped file shrinks, the process is killed; if a file shrinks while it is read,
+that is an error. Source: the section "Format" of the README of huggingface/safetensors.
 """
 
 import json
@@ -49,7 +49,7 @@ _NUMPY = {
 }
 _CODES = {np.dtype(code): name for name, code in _NUMPY.items()}
 _MAX_RANK = 8
-_CHUNK = 1 << 18  # numbers converted at a time, so that converting needs no second copy of a tensor
+_CHUNK = 1 << 18  # numbers converted at a time, so that conversion needs no second copy of a tensor
 _NOT_SAFETENSORS = {
     b"version ": "is a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull`",
     b"PK\x03\x04": "is a zip archive, as pickled PyTorch checkpoints are, not safetensors; pickles are never loaded",
@@ -60,7 +60,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor in a header; `start` counts bytes from the beginning of the file."""
+    """One tensor in a header; `start` is the offset in bytes from the beginning of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -69,7 +69,7 @@ class TensorEntry:
 
 
 def size_of(kind: StoredAs) -> int:
-    """Count the bytes that a tensor of that dtype and shape takes in a file.
+    """Return the size in bytes of a stored tensor of this dtype and shape.
 
     >>> size_of(("F16", (3, 4)))
     24
@@ -81,9 +81,9 @@ def size_of(kind: StoredAs) -> int:
 class TensorFile:
     """An open safetensors file. Raises CheckpointError if its header is invalid.
 
-    It stays open until nothing refers to it, so that replacing the file on disk changes nothing for a model that is
-    being loaded. Without `keep_open`, for more files than a process may have open, it is opened again for each read,
-    and one that was replaced meanwhile is an error. Thread-safe.
+    The file stays open until the object is collected, so that replacing it on disk does not affect a model that is
+    being loaded. Without `keep_open`, it is reopened for each read, so that a model may have more files than a process
+    can open; a file that was replaced in the meantime is an error. Thread-safe.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -118,7 +118,7 @@ class TensorFile:
         return tensor
 
     def chunks(self, name: str) -> Iterator[FloatArray]:
-        """Read such a tensor a chunk at a time: (n,) each."""
+        """Read such a tensor in chunks, each (n,)."""
         entry = self.entries[name]
         step = _CHUNK * ITEM_BYTES[entry.dtype]
         for done in range(0, entry.n_bytes, step):
@@ -129,7 +129,7 @@ class TensorFile:
             yield chunk
 
     def read_unchecked(self, name: str) -> Array:
-        """Read a tensor of a dtype that NumPy has, as it is; the caller checks the values."""
+        """Read a tensor in its stored dtype, which NumPy must have; the caller checks the values."""
         entry = self.entries[name]
         array: Array = self._read_bytes(entry.start, entry.n_bytes).view(_NUMPY[entry.dtype]).reshape(entry.shape)
         return array
@@ -176,13 +176,13 @@ class TensorFile:
 
 
 def _version(file: FileIO) -> tuple[int, ...]:
-    """Return what tells a file from another one that has its name."""
+    """Return values that change if another file takes the name of this one."""
     status = os.fstat(file.fileno())
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, TensorEntry]:
-    """Parse a header. Its tensors must fill the file from the header to its end, without a hole or an overlap."""
+    """Parse a header. Its tensors must fill the file from the header to the end, without gaps or overlaps."""
     if not header.startswith(b"{"):
         raise_checkpoint_error(path, "is not safetensors: its header is not a JSON object")
     raw = parse_object(header, path, "the header")
@@ -227,7 +227,7 @@ def _parse_entry(name: str, value: object, path: Path, data_start: int) -> Tenso
 
 
 def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[tuple[str, Array]]) -> None:
-    """Write a new safetensors file; see `write_tensors_to`. Raises OSError where the disk refuses.
+    """Write a new safetensors file; see `write_tensors_to`. Raises OSError if writing fails.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -241,10 +241,10 @@ def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[t
 
 
 def write_tensors_to(file: BinaryIO, kinds: Mapping[str, StoredAs], tensors: Iterable[tuple[str, Array]]) -> None:
-    """Write into an empty file; `tensors` come in any order and are let go one by one.
+    """Write to an empty file. `tensors` come in any order, and each is released once it is written.
 
-    FloatArray arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
-    CheckpointError naming the tensor where that would make a number infinite.
+    Float arrays are converted to the dtype in `kinds`, rounding to nearest, ties to even. Raises CheckpointError naming
+    the tensor if a number would become infinite.
 
     >>> from io import BytesIO
     >>> file = BytesIO()
@@ -252,7 +252,7 @@ def write_tensors_to(file: BinaryIO, kinds: Mapping[str, StoredAs], tensors: Ite
     >>> file.getvalue()[-4:].hex()
     '003c003c'
     """
-    header, starts = build_header(kinds, {"format": "pt"})  # transformers asks for the framework's name
+    header, starts = build_header(kinds, {"format": "pt"})  # transformers requires the framework's name
     if len(header) - 8 > MAX_JSON_BYTES:
         raise CheckpointError(f"{len(kinds)} tensors are too many for one file: save it in several")
     file.write(header)
@@ -264,9 +264,9 @@ def write_tensors_to(file: BinaryIO, kinds: Mapping[str, StoredAs], tensors: Ite
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays as a new safetensors file, each in its own dtype. Raises as `write_tensors`.
+    """Write arrays as a new safetensors file, each in its own dtype. Raises as `write_tensors` does.
 
-    CheckpointError too for a dtype that safetensors has not.
+    Raises CheckpointError also for a dtype that safetensors does not have.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -301,9 +301,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def build_header(
     kinds: Mapping[str, StoredAs], metadata: Mapping[str, str] | None = None
 ) -> tuple[bytes, dict[str, int]]:
-    """Build the header with its length before it, padded to 8 bytes, and the byte at which each tensor starts.
+    """Return the header, prefixed by its length and padded to 8 bytes, and the offset at which each tensor starts.
 
-    `starts` has the tensors in the order of the file, the widest dtypes first, so that every tensor is aligned.
+    The offsets are in the order of the file, the widest dtypes first, so that every tensor is aligned.
 
     >>> header, starts = build_header({"ids": ("I32", (2,)), "x": ("F64", (3,))})
     >>> len(header) % 8, starts["x"] == len(header), starts["ids"] - starts["x"]

@@ -1,8 +1,8 @@
-"""Taking rights away from the own process, for good: no network, no other programs, no writing, bounded memory.
+"""Irrevocably restricting this process: no network, no other programs, no writing, bounded memory.
 
-What the system offers is used: on Linux a network namespace without a network and a seccomp filter that refuses the
-system calls; everywhere resource limits, and an audit hook that refuses the same in Python. Files that are open stay
-usable, for reading and for writing.
+On Linux this uses an empty network namespace and a seccomp filter that denies the system calls. On every system it uses
+resource limits, and an audit hook that denies the same operations in Python. Files that are already open can still be
+read and written.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 
-# Classic BPF: the code of each instruction that is used. Offsets are those of `struct seccomp_data`.
+# Classic BPF: the codes of the instructions that we use. Offsets are those of `struct seccomp_data`.
 _LOAD = 0x20
 _JUMP_EQUAL = 0x15
 _JUMP_AT_LEAST = 0x35
@@ -35,13 +35,13 @@ _KILL = 0x80000000
 _ERRNO = 0x00050000
 _EPERM = 1
 _ENOSYS = 38
-_FOREIGN_ABI = 0x40000000  # x86's x32 calls carry this bit
+_FOREIGN_ABI = 0x40000000  # set in x86's x32 calls
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class _Calls(NamedTuple):
-    """Numbers of system calls on one architecture; `open` has flags as its second argument, where it exists."""
+    """Numbers of system calls on one architecture; the second argument of `open`, if it exists, is its flags."""
 
     architecture: int
     clone: int
@@ -50,9 +50,9 @@ class _Calls(NamedTuple):
     refused: tuple[int, ...]
 
 
-# io_uring, openat2, pidfd_getfd and fchmodat2 have one number everywhere, as all calls since Linux 5.1 do.
+# io_uring, openat2, pidfd_getfd and fchmodat2 have the same numbers everywhere, as all calls since Linux 5.1 do.
 _EVERYWHERE = (425, 426, 427, 437, 438, 452)
-_CLONE3 = 435  # refused as unknown, upon which the C library uses clone
+_CLONE3 = 435  # fails as unknown, so that the C library falls back to clone
 _CALLS = {
     # socket connect accept sendto sendmsg bind listen socketpair · fork vfork execve kill · truncate rename mkdir rmdir
     # creat link unlink symlink chmod fchmod chown · ptrace mknod mount setxattr · mkdirat mknodat fchownat unlinkat
@@ -93,7 +93,7 @@ _REFUSED_EVENTS = (
 
 
 def leave_network() -> bool:
-    """Move into a network namespace without a network; False where the system refuses. Needs a single thread.
+    """Enter an empty network namespace; return False if the system refuses. Must be called with a single thread.
 
     >>> import subprocess
     >>> code = "from cutaway.checkpoints import sandbox; print(sandbox.leave_network() in (True, False))"
@@ -107,7 +107,7 @@ def leave_network() -> bool:
 
 
 def limit_resources(memory: int, seconds: int, file_bytes: int) -> None:
-    """Limit what is still to come: bytes of address space beyond today's, processor time, and the size of a file.
+    """Limit address space (bytes beyond what is in use now), processor time, and file size.
 
     >>> import subprocess
     >>> code = "from cutaway.checkpoints import sandbox; sandbox.limit_resources(1 << 30, 60, 1000); print('limited')"
@@ -124,14 +124,14 @@ def limit_resources(memory: int, seconds: int, file_bytes: int) -> None:
 
 
 def give_up_rights() -> bool:
-    """Refuse network, other programs and changes to files from here on; True if the kernel enforces it too.
+    """Deny network, other programs and changes to files from now on; return True if the kernel enforces it too.
 
     >>> import subprocess
     >>> code = "from cutaway.checkpoints import sandbox; sandbox.give_up_rights(); open('new', 'w')"
     >>> "PermissionError" in subprocess.run([sys.executable, "-c", code], capture_output=True).stderr.decode()
     True
     """
-    enforced = _install_seccomp()  # first: the hook refuses ctypes
+    enforced = _install_seccomp()  # first, because the hook denies ctypes
     sys.addaudithook(_refuse)
     return enforced
 
@@ -161,7 +161,7 @@ def _install_seccomp() -> bool:
 
 
 def _filter(calls: _Calls) -> list[tuple[int, int, int, int]]:
-    """Make the instructions (code, skip if true, skip if false, operand) that decide on a system call."""
+    """Build the instructions (code, skip if true, skip if false, operand) that allow or deny a system call."""
     refuse = (_RETURN, 0, 0, _ERRNO | _EPERM)
     program = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -184,7 +184,7 @@ def _filter(calls: _Calls) -> list[tuple[int, int, int, int]]:
 def _by_argument(
     number: int, argument: int, bits: int, *, if_set: int, if_clear: int
 ) -> list[tuple[int, int, int, int]]:
-    """Decide on one call by bits of an argument."""
+    """Allow or deny one call depending on bits of an argument."""
     return [
         (_JUMP_EQUAL, 0, 4, number),
         (_LOAD, 0, 0, _ARGUMENTS + 8 * argument),

@@ -1,4 +1,4 @@
-"""Saving a checkpoint, tensor by tensor, in any format; transformers reads all but int8."""
+"""Saving a checkpoint, tensor by tensor, in any format; transformers reads all formats except int8."""
 
 import errno
 import json
@@ -21,9 +21,9 @@ from cutaway.tokenizer.files import FILES, TokenizerFiles
 from cutaway.tokenizer.gpt2 import N_VOCAB
 from cutaway.untrusted import quote_path, raise_checkpoint_error
 
-Parameters = Mapping[str, Mapping[str, StoredAs]]  # for each parameter the arrays that store it
+Parameters = Mapping[str, Mapping[str, StoredAs]]  # by parameter, the arrays that store it
 
-# What a checkpoint consists of: overwriting one replaces these files, and removes those that the new one has not.
+# Files of a checkpoint: overwriting a checkpoint replaces these, and removes those that the new one does not have.
 _OURS = re.compile(
     r"(model(-\d+-of-\d+)?\.safetensors|"
     + "|".join(map(re.escape, (CONFIG, INDEX, GENERATION_CONFIG, *SIDE_FILES, CODEC, *FILES)))
@@ -43,15 +43,15 @@ def save_checkpoint(
     max_shard_bytes: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a checkpoint directory; no more than one tensor is in memory at a time.
+    """Write a checkpoint directory, with at most one tensor in memory at a time.
 
-    `dtype` is "float32", "float16", "bfloat16" or "int8", by default that of the weights. The files of `tokenizer` and
-    the keys of `generation_config`, if given, are written beside the weights, and so are the texts in
-    `side_files`, by name (those of `directory.SIDE_FILES`); `config.json` has the `special_tokens` (`bos_token_id`,
-    ...), by default those of the tokenizer. With `max_shard_bytes` the weights are split into several files, none
-    within a parameter. A checkpoint that exists is replaced only with `overwrite`, and
-    only by one that is whole and on the disk; files of other names stay. The current directory and those above it are
-    refused. Raises UsageError for invalid arguments, CheckpointError if the weights cannot be saved.
+    `dtype` is "float32", "float16", "bfloat16" or "int8"; the default is that of the weights. The files of `tokenizer`,
+    the keys of `generation_config`, and the texts in `side_files` by name (`directory.SIDE_FILES`) are written beside
+    the weights. `special_tokens` (`bos_token_id`, ...) go to `config.json`; the default is those of the tokenizer. With
+    `max_shard_bytes` the weights are split into several files; no parameter is split. An existing checkpoint is
+    replaced only with `overwrite`, and only once the new one is complete and flushed to disk; files with other names
+    are kept. The current directory and its parents are refused. Raises UsageError for invalid arguments,
+    CheckpointError if the weights cannot be saved.
 
     >>> import numpy as np
     >>> from tempfile import TemporaryDirectory
@@ -75,13 +75,13 @@ def save_checkpoint(
             write_checkpoint(
                 staging, weights, target, tokenizer, generation_config, special_tokens, side_files, max_shard_bytes
             )
-            _check_free(path, overwrite)  # again: writing takes long, and another process may have been faster
+            _check_free(path, overwrite)  # again: writing takes long, and another process may have saved one meanwhile
     except OSError as error:
         raise_checkpoint_error(path, f"cannot be saved: {save_failure(error, path, weights_bytes(weights, target))}")
 
 
 def remove_checkpoint(directory: Path) -> None:
-    """Remove the files of a checkpoint from a directory, if it has any; others stay.
+    """Remove the files of a checkpoint from a directory, if there are any; other files stay.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -106,9 +106,9 @@ def write_checkpoint(
     side_files: Mapping[str, str] | None = None,
     max_shard_bytes: int | None = None,
 ) -> None:
-    """Write the files of a checkpoint into an empty directory, neither atomically nor seen onto the disk.
+    """Write the files of a checkpoint to an empty directory. This is not atomic and does not flush to disk.
 
-    Raises OSError where the disk refuses, CheckpointError if the weights cannot be saved.
+    Raises OSError if writing fails, CheckpointError if the weights cannot be saved.
 
     >>> import numpy as np
     >>> from tempfile import TemporaryDirectory
@@ -133,7 +133,7 @@ def write_checkpoint(
 
 
 def weights_bytes(weights: Weights, target: Format) -> int:
-    """Return the bytes that the weights take in that format.
+    """Return the size of the weights in a format, in bytes.
 
     >>> import cutaway
     >>> weights_bytes(cutaway.load().weights, FORMATS["float32"]) == 4 * cutaway.load().config.n_params
@@ -143,7 +143,7 @@ def weights_bytes(weights: Weights, target: Format) -> int:
 
 
 def save_failure(error: OSError, target: Path, needed: int) -> str:
-    """Return the reason of an error in words; on a full disk with the bytes needed and free.
+    """Describe an error in words; if the disk is full, with the bytes needed and free.
 
     >>> save_failure(OSError(errno.EIO, "Input/output error"), Path("model"), needed=100)
     'Input/output error'
@@ -163,19 +163,19 @@ def _target(directory: Path, overwrite: bool) -> Path:
         for part in (target, *target.parents):
             if part.exists() and not part.is_dir():
                 raise_checkpoint_error(part, "is not a directory")
-        if Path.cwd().is_relative_to(target):  # what is replaced whole would vanish from under a shell's feet
+        if Path.cwd().is_relative_to(target):  # the shell's current directory would be replaced
             raise UsageError(
                 f"{quote_path(target)} is the current directory or above it: choose a directory of its own"
             )
         _check_free(target, overwrite)
-    except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
+    except (OSError, RuntimeError) as error:  # permission denied, name too long, unknown user
         reason = error.strerror if isinstance(error, OSError) else error
         raise_checkpoint_error(directory, f"cannot be saved: {reason}")
     return target
 
 
 def _check_free(target: Path, overwrite: bool) -> None:
-    """Raise CheckpointError if there are files of a checkpoint that must stay."""
+    """Raise CheckpointError if there are files of a checkpoint that must not be overwritten."""
     there = sorted(path.name for path in target.glob("*") if _OURS.fullmatch(path.name))
     if there and not overwrite:
         raise_checkpoint_error(
@@ -184,7 +184,7 @@ def _check_free(target: Path, overwrite: bool) -> None:
 
 
 def _special_tokens(config: GPT2Config, tokenizer: TokenCodec | TokenizerFiles | None) -> dict[str, object]:
-    """Return the start and end token of a tokenizer; without one GPT-2's, where the vocabulary has its size."""
+    """Return the start and end token of a tokenizer; without one, GPT-2's if the vocabulary has its size."""
     if tokenizer is None or isinstance(tokenizer, TokenizerFiles):
         gpt2 = N_VOCAB - 1 if config.n_vocab == N_VOCAB else None
         return {"bos_token_id": gpt2, "eos_token_id": gpt2}
@@ -206,7 +206,7 @@ def _write_weights(directory: Path, weights: Weights, target: Format, max_shard_
 
 
 def _split(parameters: Parameters, max_bytes: int | None) -> list[list[str]]:
-    """Split the parameters, in order, into as few files as `max_bytes` allows; a larger one has its own file."""
+    """Split the parameters, in order, into as few files as `max_bytes` allows; a larger parameter has its own file."""
     shards: list[list[str]] = [[]]
     filled = 0
     for name, kinds in parameters.items():

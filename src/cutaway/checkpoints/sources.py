@@ -14,7 +14,7 @@ from cutaway.errors import CheckpointError, HubError, UsageError
 from cutaway.untrusted import quote, quote_path, raise_checkpoint_error
 
 _PACKAGED = Path(__file__).parents[1] / "builtin"
-BUILTIN = _PACKAGED / "text"  # the model that everything loads unless told otherwise
+BUILTIN = _PACKAGED / "text"  # the default model
 BUILTIN_MODELS = {
     "builtin": BUILTIN,
     "builtin-translation": _PACKAGED / "translation",
@@ -33,7 +33,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     Traceback (most recent call last):
     cutaway.errors.CheckpointError: 'gpt3' is neither a directory nor a model name (builtin, ...)
     """
-    if source == "":  # which Path would take for the directory we are in
+    if source == "":  # Path("") is the current directory
         raise CheckpointError("the name of a model must not be empty")
     try:
         path = Path(source)
@@ -46,7 +46,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             return _open_adapted(path.resolve()) if is_adapter(path) else Checkpoint(path, path.resolve().name)
         if path.exists():
             raise_checkpoint_error(path, "is a file; give the directory that it is in, or convert a pickle first")
-    except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
+    except (OSError, RuntimeError) as error:  # permission denied, name too long, unknown user
         raise_checkpoint_error(path, f"cannot be read: {getattr(error, 'strerror', error)}")
     if isinstance(source, str):
         if model := published(source):
@@ -58,7 +58,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
 
 def open_source(source: str | Path) -> Checkpoint:
-    """Open the checkpoint that `cutaway.load` loads: a built-in one, or what `open_checkpoint` opens, with its errors.
+    """Open a checkpoint for `cutaway.load`: a built-in one, or any that `open_checkpoint` opens. Raises as it does.
 
     >>> open_source("builtin").dtype
     'int8'
@@ -66,13 +66,13 @@ def open_source(source: str | Path) -> Checkpoint:
     'perf388'
     """
     path = BUILTIN_MODELS.get(str(source))
-    if path is None or not path.is_dir():  # a build without it
+    if path is None or not path.is_dir():  # a build without the built-in models
         return open_checkpoint(source)
     return Checkpoint(path, str(source))
 
 
 def _refuse_run(directory: Path) -> None:
-    """Raise CheckpointError, which names the model, if a directory is that of a training run."""
+    """Raise CheckpointError if a directory is that of a training run; the message names the run's model."""
     if any((directory / name).exists() for name in (WEIGHTS, INDEX)):
         return
     model = directory / "model"
@@ -87,7 +87,7 @@ def _refuse_run(directory: Path) -> None:
 
 def _open_adapted(directory: Path) -> Checkpoint:
     base = read_base(directory)
-    with suppress(OSError, RuntimeError):  # of which `open_source` says what is wrong
+    with suppress(OSError, RuntimeError):  # `open_source` reports it
         if is_adapter(Path(base).expanduser()):
             raise_checkpoint_error(
                 directory, f"is an adapter of {quote(base)}, which is an adapter too: merge that first"

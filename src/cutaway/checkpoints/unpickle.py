@@ -1,7 +1,8 @@
-"""Pickled tensors to safetensors: the program that `pickles` runs in a process of its own. Nothing imports it.
+"""Converts pickled tensors to safetensors: the program that `pickles` runs in a separate process. Nothing imports it.
 
-A pickle is a program. PyTorch's own restricted reader runs it, which knows tensors and plain containers only; should it
-have a hole, the process has no network, cannot start programs, and cannot write but into the two files it opened.
+A pickle is a program. It is run by PyTorch's restricted unpickler, which allows only tensors and plain containers. If
+the unpickler has a vulnerability, the process still has no network, cannot start programs, and can write only to the
+two files that it has opened.
 """
 
 import errno
@@ -21,7 +22,7 @@ from cutaway.errors import CheckpointError
 from cutaway.formats import Array
 from cutaway.untrusted import quote_name
 
-# Keys under which a training loop's checkpoint holds the model's tensors, and the hyperparameters of nanoGPT's.
+# Keys of the model's tensors in a training loop's checkpoint, and of the hyperparameters in nanoGPT's.
 MODEL_KEYS = ("model", "state_dict", "model_state_dict")
 SETTINGS_KEY = "model_args"
 SETTINGS = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "bias")
@@ -35,9 +36,9 @@ _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def main(source: str, tensors: str, result: str) -> None:
-    """Read the pickle `source`; write its float tensors, and what else is to be known of it as JSON.
+    """Read the pickle `source`; write its float tensors to `tensors`, and other information as JSON to `result`.
 
-    It takes the process's rights away, so it is called in one of its own.
+    It permanently restricts the process, so call it in a separate one.
 
     >>> import subprocess, sys
     >>> from tempfile import TemporaryDirectory
@@ -64,7 +65,7 @@ def main(source: str, tensors: str, result: str) -> None:
 
 
 def _is_zip(source: str) -> bool:
-    """Return True for the format since PyTorch 1.6, of which tensors can be mapped instead of read."""
+    """Return True for the format since PyTorch 1.6, whose tensors can be memory-mapped."""
     with Path(source).open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
@@ -80,7 +81,7 @@ def _find_state(loaded: object) -> dict[str, torch.Tensor]:
 
 
 def _find_settings(loaded: object) -> dict[str, int]:
-    """Find nanoGPT's hyperparameters, those that are whole numbers or booleans; {} if there are none."""
+    """Find nanoGPT's hyperparameters that are integers or booleans; {} if there are none."""
     settings = loaded.get(SETTINGS_KEY) if isinstance(loaded, Mapping) else None
     if not isinstance(settings, Mapping):
         return {}
@@ -88,14 +89,17 @@ def _find_settings(loaded: object) -> dict[str, int]:
 
 
 def _check_sizes(state: Mapping[str, torch.Tensor], file_bytes: int) -> None:
-    """Raise CheckpointError for tensors that are not plain, or together much larger than the file, as views can be."""
+    """Raise CheckpointError for tensors that are not plain, or whose total is much larger than the file.
+
+    Views can be larger than the storage that they share.
+    """
     if len(state) > MOST_TENSORS:
         raise CheckpointError(f"holds {len(state)} tensors; {MOST_TENSORS} is more than any GPT-2 needs")
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             raise CheckpointError(f"{quote_name(name)} is not a plain tensor")
     total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-    if total > 2 * file_bytes:  # a tied head is there twice
+    if total > 2 * file_bytes:  # a tied head is counted twice
         raise CheckpointError(f"claims tensors of {total} bytes in a file of {file_bytes}")
 
 
@@ -105,7 +109,7 @@ def _arrays(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Array]]:
 
 
 class Answer:
-    """The file with the answer, open before writing files is given up; an exception becomes the answer "error"."""
+    """The file for the answer, opened before the process is restricted; an exception becomes the answer "error"."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("x", encoding="utf-8")
@@ -115,7 +119,7 @@ class Answer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SystemExit(os.EX_IOERR)  # the disk is full, for an answer too
+            raise SystemExit(os.EX_IOERR)  # the disk is too full even for the answer
         with self._file:
             if error is not None:
                 self.write({"error": describe(error)})
@@ -125,7 +129,7 @@ class Answer:
 
 
 def describe(error: BaseException) -> str:
-    """Describe an error in a line: what is wrong with the file, and what to save instead.
+    """Describe an error in one line: what is wrong with the file, and what to save instead.
 
     >>> describe(ValueError("Unsupported global: GLOBAL posix.system was not allowed"))
     "asks for posix.system, and not only for tensors; save the model's state_dict alone"

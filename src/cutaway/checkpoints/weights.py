@@ -1,6 +1,6 @@
 """The weights of a model, read one tensor at a time, so that a model never needs to be in memory twice.
 
-A checkpoint on disk is one kind of `Weights`; arrays in memory, and what an engine computes with, are others.
+Checkpoints on disk, arrays in memory, and the weights that an engine computes with all implement `Weights`.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ class Weights(Protocol):
         """Format of the matrices: "float32", "float16", "bfloat16" or "int8"."""
 
     def read(self, name: str) -> FloatArray:
-        """Read a tensor as a fresh float32 array of its shape in the config, de-quantised if it is stored quantised."""
+        """Read a tensor as a fresh float32 array of its shape in the config, de-quantised if necessary."""
 
     def stored(self, name: str) -> StoredTensor:
-        """Read a tensor in the format that it is stored in; floats of any width come as float32."""
+        """Read a tensor in its stored format; floats of any width become float32."""
 
 
 @dataclass(frozen=True)
