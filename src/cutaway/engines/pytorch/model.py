@@ -33,7 +33,7 @@ from cutaway.engines.pytorch.attention import (
     visible,
 )
 from cutaway.engines.pytorch.fused import HAS_TRITON, add_norm, gelu_of_sum, product, split_heads
-from cutaway.engines.pytorch.products import linear
+from cutaway.engines.pytorch.products import is_transformed, linear
 from cutaway.engines.pytorch.vml import choose_kernels
 
 # OpenAI's GELU, x (1 + tanh(u)) / 2, is x / (1 + exp(-2u)), and 2u is GELU_A x + GELU_B x³.
@@ -192,7 +192,7 @@ def gelu_new(x: Tensor) -> Tensor:
     >>> gelu_new(torch.tensor([-10.0, 0.0, 10.0])).tolist()
     [-0.0, 0.0, 10.0]
     """
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() or is_transformed():
         return F.gelu(x, approximate="tanh")
     out: Tensor = FusedGelu.apply(x)  # type: ignore[no-untyped-call]
     return out

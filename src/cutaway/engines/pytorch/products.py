@@ -36,13 +36,22 @@ USES_ONEDNN = HAS_ONEDNN and "AuthenticAMD" in PROCESSOR
 HAS_AMX = "amx_bf16" in PROCESSOR
 
 
+def is_transformed() -> bool:
+    """Return True inside torch.func (grad, vmap, jvp), which needs PyTorch's own operations in place of those here.
+
+    >>> is_transformed(), bool(torch.func.vmap(lambda x: x + is_transformed())(torch.zeros(1)))
+    (False, True)
+    """
+    return torch._C._are_functorch_transforms_active()
+
+
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute x @ w.T + bias for vectors x (..., k), a matrix w (n, k) and a bias (n,): (..., n).
 
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
     """
-    if x.device.type == "cpu" and x.dtype == w.dtype and x.numel() * len(w) >= WORTH:
+    if x.device.type == "cpu" and x.dtype == w.dtype and x.numel() * len(w) >= WORTH and not is_transformed():
         if USES_ONEDNN and x.dtype == torch.float32:
             out: Tensor = onednn_linear(x, w, bias)
             return out
