@@ -131,18 +131,30 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, add: Callable[[Tensor, Tens
         total.addmm_(x[:, : len(total)].t(), y)
 
 
-@torch.library.custom_op("cutaway::onednn_linear", mutates_args=())
+# What follows are operators, so that torch.compile leaves each whole. They are defined this way and not by `custom_op`,
+# whose first call imports the compiler, which takes a second.
+COMPILES = torch.Tag.pt2_compliant_tag
+torch.library.define("cutaway::onednn_linear", "(Tensor x, Tensor w, Tensor? bias) -> Tensor", tags=COMPILES)
+torch.library.define("cutaway::product", "(Tensor x, Tensor y) -> Tensor", tags=COMPILES)
+
+
 def onednn_linear(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute x @ w.T + bias in float32 with oneDNN, on a CPU. An operator, so that torch.compile leaves it whole.
+    """Compute x @ w.T + bias in float32 with oneDNN, on a CPU.
 
     >>> onednn_linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), None)
     tensor([[11.]])
     """
+    out: Tensor = torch.ops.cutaway.onednn_linear(x, w, bias)
+    return out
+
+
+@torch.library.impl("cutaway::onednn_linear", "CPU")
+def _with_onednn(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, w, bias, "none", [], "")
     return out
 
 
-@onednn_linear.register_fake
+@torch.library.register_fake("cutaway::onednn_linear")  # type: ignore[untyped-decorator]
 def _shaped(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(*x.shape[:-1], len(w))
 
@@ -162,7 +174,7 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None
     return dx, dw, rows.sum(0) if needs_bias else None
 
 
-onednn_linear.register_autograd(_gradients, setup_context=_keep)
+torch.library.register_autograd("cutaway::onednn_linear", _gradients, setup_context=_keep)
 
 
 class AmxLinear(torch.autograd.Function):
@@ -188,16 +200,21 @@ class AmxLinear(torch.autograd.Function):
         return dx, dw
 
 
-@torch.library.custom_op("cutaway::product", mutates_args=())
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """Compute x @ y. An operator, so that torch.compile leaves x in memory as it is.
+    """Compute x @ y on a CPU, with x in memory as it is.
 
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]]))
     tensor([[11.]])
     """
+    out: Tensor = torch.ops.cutaway.product(x, y)
+    return out
+
+
+@torch.library.impl("cutaway::product", "CPU")
+def _multiplied(x: Tensor, y: Tensor) -> Tensor:
     return x @ y
 
 
-@product.register_fake
+@torch.library.register_fake("cutaway::product")  # type: ignore[untyped-decorator]
 def _shaped_product(x: Tensor, y: Tensor) -> Tensor:
     return x.new_empty(len(x), y.shape[1])
