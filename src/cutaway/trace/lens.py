@@ -7,7 +7,16 @@ import numpy as np
 
 from cutaway.checks import check_int
 from cutaway.errors import UsageError
-from cutaway.numerics import Float64Array, FloatArray, IndexArray, log_softmax, negative_log_likelihood, softmax, top_k
+from cutaway.numerics import (
+    Float64Array,
+    FloatArray,
+    IndexArray,
+    log_softmax,
+    negative_log_likelihood,
+    read_only,
+    softmax,
+    top_k,
+)
 from cutaway.trace.interventions import KINDS, made_in
 from cutaway.trace.once import once_for_a_trace
 from cutaway.trace.trace import Trace
@@ -257,6 +266,4 @@ def surprisal(trace: Trace) -> FloatArray:
     for logits in _logits(trace, x):
         start = sum(map(len, nats))
         nats.append(negative_log_likelihood(logits, targets[start : start + len(logits)]))
-    found = np.concatenate(nats).astype(np.float32)
-    found.flags.writeable = False
-    return found
+    return read_only(np.concatenate(nats).astype(np.float32))
