@@ -232,7 +232,8 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
 
     A neuron adds its row of `mlp.c_proj`, times its activation, to the residual stream; its effect on the logits is
     that row less its mean, times the gain of `ln_f`, times the output matrix. Effects are per unit of activation and
-    without the divisor of `ln_f`, which depends on the text: they come from the weights alone.
+    without the divisor of `ln_f`, which depends on the text: they come from the weights alone. Raises UsageError for
+    units, a layer or a number of tokens out of range, and where no unit is given.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -243,6 +244,7 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
     check_int("layer", layer, 0, trace.config.n_layer - 1)
     check_int("k", k, 1, trace.config.n_vocab)
     chosen = [check_int("a unit", unit, 0, trace.config.n_inner - 1) for unit in units]
+    check_int("the number of units", len(chosen), 1)
     rows = trace[f"h.{layer}.mlp.c_proj.weight"][chosen]  # (N, d)
     rows = (rows - rows.mean(axis=-1, keepdims=True)) * trace["ln_f.weight"]
     matrix = _output_matrix(trace).T

@@ -10,7 +10,7 @@ from copy import copy
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
@@ -300,8 +300,10 @@ class Trace:
         logits: FloatArray = self.read_out(x[None])["logits"][0]
         return logits
 
-    def read_out(self, x: FloatArray) -> dict[str, FloatArray]:
+    def read_out(self, x: ArrayLike) -> dict[str, FloatArray]:
         """Apply the final LayerNorm and the output matrix to any x (N, d): ln_f.mean, ln_f.rstd, ln_f and logits.
+
+        Numbers of another kind are read as float32. Raises UsageError for vectors of another width.
 
         >>> import cutaway
         >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -309,9 +311,12 @@ class Trace:
         >>> list(early), early["logits"].shape
         (['ln_f.mean', 'ln_f.rstd', 'ln_f', 'logits'], (3, 50257))
         """
+        vectors = np.asarray(x, np.float32)
+        if vectors.shape[-1:] != (self.config.n_embd,):
+            raise UsageError(f"x must be vectors of {self.config.n_embd} numbers, not of the shape {vectors.shape}")
         edits = Edits(self.interventions)
-        edits.remember(boundary(self.config, self.config.n_layer), x)
-        recorded = self._record(lambda hook: lm_head(self.config, self.weights, x, hook), edits)
+        edits.remember(boundary(self.config, self.config.n_layer), vectors)
+        recorded = self._record(lambda hook: lm_head(self.config, self.weights, vectors, hook), edits)
         return {name: read_only(array) for name, array in recorded.items()}
 
     def _find(self, name: str) -> FloatArray:
