@@ -148,6 +148,20 @@ def test_invalid_mixtures_are_refused(weights: list[float], n_rows: int, n_ctx: 
         Windows([numbered([20, 20])] * 2, weights, 1).batch(0, n_rows, n_ctx)
 
 
+def test_no_dataset_is_refused() -> None:
+    with pytest.raises(UsageError, match="each dataset needs one weight: 0 datasets"):
+        Windows([], [], 1)
+
+
+def test_a_split_of_one_token_less_than_a_window_needs_is_refused() -> None:
+    split = numbered([21, 20])
+    assert Windows([split], [1.0], 1).batch(0, 1, 20).inputs.shape == (1, 20)
+    with pytest.raises(UsageError, match="41 tokens are too few for windows of 21; 43 are needed"):
+        Windows([split], [1.0], 1).batch(0, 1, 21)
+    with pytest.raises(UsageError, match="40 tokens are too few for windows of 20; 41 are needed"):
+        Windows([numbered([20, 20])], [1.0], 1).batch(0, 1, 20)
+
+
 EXAMPLES = [Example(list(range(10 * i, 10 * i + i)), [False] + [True] * (i - 1)) for i in range(2, 7)]
 
 
@@ -249,6 +263,7 @@ def test_buckets_have_every_example_once_an_epoch_and_keep_to_their_tokens(
 ) -> None:
     source = bucketed(lengths, seed)
     count = source.batches_per_epoch(n_rows * 8)
+    assert source.tokens_per_epoch == sum(lengths)
     for epoch in range(2):
         batches = [source.batch(epoch * count + k, n_rows, 8) for k in range(count)]
         assert all(batch.inputs.size <= n_rows * 8 for batch in batches)
