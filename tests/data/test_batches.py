@@ -272,6 +272,33 @@ def test_buckets_have_every_example_once_an_epoch_and_keep_to_their_tokens(
     assert as_lists(fresh.batch(count, n_rows, 8)) == as_lists(source.batch(count, n_rows, 8))
 
 
+def test_buckets_of_another_size_are_those_of_a_fresh_source() -> None:
+    source = bucketed([5, 3, 5, 4, 5, 3, 9, 2] * 5)
+    for n_rows in (4, 2, 3, 2):
+        assert as_lists(source.batch(1, n_rows, 8)) == as_lists(
+            bucketed([5, 3, 5, 4, 5, 3, 9, 2] * 5).batch(1, n_rows, 8)
+        )
+
+
+def test_buckets_come_in_no_order_of_length() -> None:
+    source = bucketed([*range(2, 10)] * 8)
+    widths = [source.batch(k, 2, 8).inputs.shape[1] for k in range(source.batches_per_epoch(16))]
+    assert widths != sorted(widths)
+
+
+@pytest.mark.parametrize("length", [1, 10])
+def test_an_example_that_fits_no_bucket_is_refused(length: int) -> None:
+    with pytest.raises(UsageError, match="an example must have from 2 to 9 tokens"):
+        bucketed([5, length]).batch(0, 2, 8)
+
+
+def test_examples_of_one_length_meet_others_in_another_epoch() -> None:
+    source = bucketed([5] * 30)
+    count = source.batches_per_epoch(32)
+    met = [{frozenset(source.batch(epoch * count + k, 4, 8).inputs[:, 0]) for k in range(count)} for epoch in range(2)]
+    assert not met[0] & met[1]
+
+
 def test_buckets_of_another_epoch_are_others() -> None:
     source = bucketed([5] * 30)
     count = source.batches_per_epoch(32)

@@ -205,3 +205,10 @@ def test_offsets_that_do_not_rise_are_refused(tmp_path: Path, offsets: list[int]
     write_corpus(tmp_path, {"train": [DOCUMENTS]})
     np.save(tmp_path / "train-00000.documents.npy", np.array(offsets, np.int64))
     assert "rising offsets" in refusal(tmp_path)
+
+
+def test_a_shard_without_documents_is_refused(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path, {"train": [DOCUMENTS]}) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"documents": 3', '"documents": 0'))
+    np.save(tmp_path / "train-00000.documents.npy", np.array([], np.int64))
+    assert "rising offsets" in refusal(tmp_path)

@@ -10,6 +10,7 @@ from cutaway.data.records import (
     Turn,
     cut_blocks,
     parse_line,
+    parse_record,
     read_records,
     render_messages,
     split_records,
@@ -79,6 +80,12 @@ def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> No
         read_records(path)
     assert str(refused.value).startswith(f"{path}:{message}")
     assert "\n" not in str(refused.value)
+
+
+def test_a_known_key_is_no_misspelling_of_the_field() -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_record({"prompt": "a"}, "x.jsonl:1", field="prompts")
+    assert str(refused.value).endswith("""or {"messages"}, and has 'prompt'""")
 
 
 def test_files_that_are_missing_empty_or_not_utf8_are_refused(tmp_path: Path) -> None:
