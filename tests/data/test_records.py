@@ -66,6 +66,8 @@ def test_each_message_of_the_assistant_is_learned_after_all_before_it() -> None:
         ('{"text": "a", "prompt": "b", "completion": "c"}', "2: must be"),
         ('{"prompt": "a", "competion": "b"}', "2: unknown key 'competion'; did you mean 'completion'?"),
         ('{"text": 1}', "2: 'text' must be text, not 1"),
+        ('{"prompt": 1, "completion": "b"}', "2: 'prompt' must be text, not 1"),
+        ('{"prompt": "a", "completion": null}', "2: 'completion' must be text, not None"),
         ('{"messages": {}}', "2: 'messages' must be a list, not {}"),
         ('{"messages": ["a"]}', '2: message 1: must be {"role", "content"}, both text, not \'a\''),
         (
@@ -80,6 +82,19 @@ def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> No
         read_records(path)
     assert str(refused.value).startswith(f"{path}:{message}")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'{"prompt": "\ud800a", "completion": "b\udfff"}',
+        r'{"messages": [{"role": "user", "content": "\ud800a"}, {"role": "assistant", "content": "b\udfff"}]}',
+    ],
+)
+def test_lone_surrogates_are_replaced_in_every_form(line: str) -> None:
+    [turn] = parse_line(line.encode(), "x.jsonl:1").turns
+    assert "\ufffda" in turn.prompt
+    assert turn.completion.endswith("b\ufffd")
 
 
 def test_a_known_key_is_no_misspelling_of_the_field() -> None:
