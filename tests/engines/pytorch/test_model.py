@@ -14,7 +14,10 @@ from transformers import GPT2LMHeadModel
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engines.pytorch import attention, products
 from cutaway.engines.pytorch.attention import causal_attention
-from cutaway.engines.pytorch.model import GPT2, FusedGelu
+from cutaway.engines.pytorch.engine import PyTorchEngine
+from cutaway.engines.pytorch.model import GPT2, FusedGelu, NoInit
+from cutaway.training.config import TrainingConfig
+from cutaway.training.model import make_model
 from tests.tiny import peer_model, random_ids, tiny_weights
 
 
@@ -283,6 +286,31 @@ def test_torch_func_differentiates_twice() -> None:
     expected = torch.autograd.grad(case.slope(), [*case.model.parameters()])
     for name, twice in zip(case.parameters, expected, strict=True):
         torch.testing.assert_close(curvature[name], twice, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_without_init_no_number_is_drawn_and_all_are_written(tied: bool) -> None:
+    weights = tiny_weights(relative_positions=5, tie_word_embeddings=tied)
+    state = torch.get_rng_state()
+    with NoInit():
+        models = [GPT2(weights.config) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), state)
+    for model in models:
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, math.nan)
+    models[0].load(weights)
+    models[1].initialise(seed=1)
+    assert all(parameter.isfinite().all() for model in models for parameter in model.parameters())
+    assert torch.nn.Linear(2, 2).weight.abs().sum() > 0  # as ever
+
+
+@pytest.mark.parametrize("init", [None, tiny_weights()])
+def test_engines_and_runs_make_their_models_so(init: ArrayWeights | None) -> None:
+    weights = tiny_weights()
+    state = torch.get_rng_state()
+    PyTorchEngine(weights)
+    make_model(TrainingConfig(), weights.config, torch.device("cpu"), init)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_first_weights_are_gpt2s() -> None:
