@@ -272,6 +272,14 @@ def test_torch_func_gives_the_gradients_of_each_text(by_hand: torch.dtype) -> No
             case.assert_close(of_each[name][number], gradient)
 
 
+def test_torch_func_leaves_out_fused_kernels() -> None:
+    case = Differentiated(torch.bfloat16)
+    expected = grad(case.first_loss)(case.parameters)
+    case.model.is_fused = True
+    for name, gradient in grad(case.first_loss)(case.parameters).items():
+        assert torch.equal(gradient, expected[name])
+
+
 @FUTURE
 def test_torch_func_differentiates_forwards(by_hand: torch.dtype) -> None:
     case = Differentiated(by_hand)

@@ -353,7 +353,7 @@ class GPT2(nn.Module):
             if cache.needs_mask:
                 mask = visible(positions[:, None], self.config.n_ctx, n_prefix)  # (B, 1, T, S)
         x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
-        if self.is_fused and cache is None and n_prefix is None and not despite_overflow:
+        if self.is_fused and cache is None and n_prefix is None and not despite_overflow and not is_transformed():
             return self.read_fused(x)
         for number, block in enumerate(self.h):
             held = None if cache is None else cache.layer(number)
