@@ -7,7 +7,7 @@ import numpy as np
 from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.weights import Weights
 from cutaway.formats import FORMATS, StoredTensor
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, read_only
 
 
 class EffectiveWeights(Mapping[str, FloatArray]):
@@ -15,7 +15,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
 
     With another `dtype` ("float32", "float16", "bfloat16" or "int8") than that of the weights every tensor is
     converted; with the same one each stays in the format that it is stored in. As a mapping, tensors are read when
-    they are first asked for, and kept.
+    they are first asked for, and kept; they are read-only, since writing to them would not change the engine's own.
 
     >>> from cutaway.checkpoints import open_checkpoint
     >>> from cutaway.checkpoints.sources import BUILTIN
@@ -34,7 +34,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
         if name not in self._read:
             if name not in self.config.tensors:
                 raise KeyError(name)
-            self._read[name] = self.stored(name).dequantise()
+            self._read[name] = read_only(self.stored(name).dequantise())
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
