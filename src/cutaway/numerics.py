@@ -1,5 +1,5 @@
 """Softmax, log-softmax and top-k over the last axis, the complementary error function, and their array types; the
-common prefix of token ids; the memory of matrix products.
+common prefix of token ids; read-only arrays; the memory of matrix products.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 Floating = TypeVar("Floating", bound=np.floating)
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 BLAS_BYTES = 64 << 20  # twice what OpenBLAS reserves
 
@@ -29,6 +30,18 @@ def reserve_blas() -> None:
     np.empty(BLAS_BYTES, np.uint8)
     square = np.ones((128, 128), np.float32)
     square @ square
+
+
+def read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """View an array so that writing raises ValueError.
+
+    >>> read_only(np.zeros(2))[0] = 1
+    Traceback (most recent call last):
+    ValueError: assignment destination is read-only
+    """
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def softmax(x: NDArray[Floating]) -> NDArray[Floating]:

@@ -98,3 +98,14 @@ def test_an_unknown_name_is_a_key_error() -> None:
     assert "lm_head.weight" not in weights
     with pytest.raises(KeyError):
         weights["no_such"]
+
+
+def test_what_is_kept_cannot_be_written_and_what_is_read_can() -> None:
+    """Otherwise traces would be of other weights than the engine's."""
+    for dtype in ("float32", "int8"):
+        weights = EffectiveWeights(WEIGHTS, dtype)
+        for name in weights:
+            with pytest.raises(ValueError, match="read-only"):
+                weights[name][0] = 0
+            weights.read(name)[0] = 0
+    assert all(array.flags.writeable for array in WEIGHTS.arrays.values())

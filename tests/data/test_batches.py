@@ -148,6 +148,20 @@ def test_invalid_mixtures_are_refused(weights: list[float], n_rows: int, n_ctx: 
         Windows([numbered([20, 20])] * 2, weights, 1).batch(0, n_rows, n_ctx)
 
 
+def test_no_dataset_is_refused() -> None:
+    with pytest.raises(UsageError, match="each dataset needs one weight: 0 datasets"):
+        Windows([], [], 1)
+
+
+def test_a_split_of_one_token_less_than_a_window_needs_is_refused() -> None:
+    split = numbered([21, 20])
+    assert Windows([split], [1.0], 1).batch(0, 1, 20).inputs.shape == (1, 20)
+    with pytest.raises(UsageError, match="41 tokens are too few for windows of 21; 43 are needed"):
+        Windows([split], [1.0], 1).batch(0, 1, 21)
+    with pytest.raises(UsageError, match="40 tokens are too few for windows of 20; 41 are needed"):
+        Windows([numbered([20, 20])], [1.0], 1).batch(0, 1, 20)
+
+
 EXAMPLES = [Example(list(range(10 * i, 10 * i + i)), [False] + [True] * (i - 1)) for i in range(2, 7)]
 
 
@@ -249,12 +263,40 @@ def test_buckets_have_every_example_once_an_epoch_and_keep_to_their_tokens(
 ) -> None:
     source = bucketed(lengths, seed)
     count = source.batches_per_epoch(n_rows * 8)
+    assert source.tokens_per_epoch == sum(lengths)
     for epoch in range(2):
         batches = [source.batch(epoch * count + k, n_rows, 8) for k in range(count)]
         assert all(batch.inputs.size <= n_rows * 8 for batch in batches)
         assert sorted(int(row[0]) for batch in batches for row in batch.inputs) == list(range(len(lengths)))
     fresh = bucketed(lengths, seed)
     assert as_lists(fresh.batch(count, n_rows, 8)) == as_lists(source.batch(count, n_rows, 8))
+
+
+def test_buckets_of_another_size_are_those_of_a_fresh_source() -> None:
+    source = bucketed([5, 3, 5, 4, 5, 3, 9, 2] * 5)
+    for n_rows in (4, 2, 3, 2):
+        assert as_lists(source.batch(1, n_rows, 8)) == as_lists(
+            bucketed([5, 3, 5, 4, 5, 3, 9, 2] * 5).batch(1, n_rows, 8)
+        )
+
+
+def test_buckets_come_in_no_order_of_length() -> None:
+    source = bucketed([*range(2, 10)] * 8)
+    widths = [source.batch(k, 2, 8).inputs.shape[1] for k in range(source.batches_per_epoch(16))]
+    assert widths != sorted(widths)
+
+
+@pytest.mark.parametrize("length", [1, 10])
+def test_an_example_that_fits_no_bucket_is_refused(length: int) -> None:
+    with pytest.raises(UsageError, match="an example must have from 2 to 9 tokens"):
+        bucketed([5, length]).batch(0, 2, 8)
+
+
+def test_examples_of_one_length_meet_others_in_another_epoch() -> None:
+    source = bucketed([5] * 30)
+    count = source.batches_per_epoch(32)
+    met = [{frozenset(source.batch(epoch * count + k, 4, 8).inputs[:, 0]) for k in range(count)} for epoch in range(2)]
+    assert not met[0] & met[1]
 
 
 def test_buckets_of_another_epoch_are_others() -> None:

@@ -1,6 +1,7 @@
 """Opening prepared corpora."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutaway.data.batches import Windows, evaluation_windows
-from cutaway.data.dataset import Joined, Split, open_dataset
+from cutaway.data.dataset import Joined, Split, open_dataset, shard_files
+from cutaway.data.manifest import ShardEntry
 from cutaway.errors import CutawayError, UsageError
 from tests.data.corpora import write_corpus
 
@@ -44,6 +46,23 @@ def test_a_split_joins_its_shards(tmp_path: Path, dtype: str) -> None:
     assert dataset.codec.eos == 50256
 
 
+def test_documents_of_every_shard_begin_after_those_before(tmp_path: Path) -> None:
+    dataset = open_dataset(write_corpus(tmp_path, {"train": [[document] for document in DOCUMENTS]}))
+    assert dataset.split("train").begins.tolist() == [0, 4, 6]
+
+
+def test_a_corpus_in_the_home_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_corpus(tmp_path, {"train": [DOCUMENTS]})
+    assert open_dataset("~").directory == tmp_path
+
+
+def test_the_files_of_a_masked_shard_are_hashed_in_the_order_of_corpora_that_there_are() -> None:
+    shard = ShardEntry("train-00000.tokens.npy", tokens=5, documents=1, sha256="")
+    names = [path.name.split(".")[1] for path in shard_files(Path("corpus"), shard, masked=True)]
+    assert names == ["tokens", "documents", "learned"]
+
+
 def test_shards_are_memory_mapped(tmp_path: Path) -> None:
     split = open_dataset(write_corpus(tmp_path, {"train": [DOCUMENTS]})).split("train")
     assert isinstance(split.ids[1:3].base, np.memmap)
@@ -59,6 +78,13 @@ def test_tokens_are_counted() -> None:
     split = Split.from_documents(DOCUMENTS)
     assert split.token_counts(50257)[[1, 50256]].tolist() == [1, 3]
     assert split.token_counts(50257, most=4).sum() == 4
+    assert split.token_counts(50257, most=99).sum() == 9
+
+
+def test_more_tokens_are_counted_than_are_read_at_a_time() -> None:
+    n_tokens = (1 << 22) + 5
+    split = Split.from_documents([np.arange(n_tokens, dtype=np.uint32) % 3])  # type: ignore[list-item]
+    assert split.token_counts(4).tolist() == [1398103, 1398103, 1398103, 0]
 
 
 def test_documents_in_memory_make_a_split() -> None:
@@ -140,6 +166,26 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     assert "train-00000.tokens.npy: missing or damaged (No such file or directory); prepare" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("descr", ["'<u2'", "'<,2'", "'<u2", "((((("])
+@pytest.mark.parametrize("shape", ["(8,)", "(True,)", "(3, 3)", f"({1 << 70},)", "(9,"])
+def test_a_header_of_anything_else_is_refused(tmp_path: Path, descr: str, shape: str) -> None:
+    write_corpus(tmp_path, {"train": [DOCUMENTS]})
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(18)
+    (tmp_path / "train-00000.tokens.npy").write_bytes(data)
+    assert re.search(r"train-00000\.tokens\.npy: (missing or damaged|must hold 9 of uint16)", refusal(tmp_path))
+
+
+def test_a_later_format_is_refused(tmp_path: Path) -> None:
+    """Its header may be as long as the file, and NumPy would read it before anything else."""
+    write_corpus(tmp_path, {"train": [DOCUMENTS]})
+    path = tmp_path / "train-00000.tokens.npy"
+    ids = np.load(path)
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, ids, version=(2, 0))
+    assert "format 1.0" in refusal(tmp_path)
+
+
 def test_an_id_that_is_no_tokens_is_refused_with_the_corpus(tmp_path: Path) -> None:
     write_corpus(tmp_path, {"train": [DOCUMENTS]})
     np.save(tmp_path / "train-00000.tokens.npy", np.array([50256, 1, 2, 3, 50256, 4, 50256, 5, 50257], np.uint16))
@@ -158,4 +204,11 @@ def test_an_id_that_is_no_tokens_is_refused_with_the_corpus(tmp_path: Path) -> N
 def test_offsets_that_do_not_rise_are_refused(tmp_path: Path, offsets: list[int]) -> None:
     write_corpus(tmp_path, {"train": [DOCUMENTS]})
     np.save(tmp_path / "train-00000.documents.npy", np.array(offsets, np.int64))
+    assert "rising offsets" in refusal(tmp_path)
+
+
+def test_a_shard_without_documents_is_refused(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path, {"train": [DOCUMENTS]}) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"documents": 3', '"documents": 0'))
+    np.save(tmp_path / "train-00000.documents.npy", np.array([], np.int64))
     assert "rising offsets" in refusal(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.data.examples import Example, make_examples
+from cutaway.data.examples import Example, control_names, make_examples
 from cutaway.data.records import Record, Turn, parse_line
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
@@ -50,6 +50,12 @@ def test_a_document_of_any_length_is_learned_once_and_its_text_stays_whole(n_wor
     assert [i for example in made.examples for i in example.ids[example.learned]] == ids[1:]
     assert all(2 <= len(example.ids) <= 5 and not example.learned[0] for example in made.examples)
     assert [text.tolist() for text in made.texts] == [ids]
+
+
+def test_the_end_of_a_text_is_a_control_token_too() -> None:
+    beginless = Tokenizer(GPT2.vocabulary)
+    beginless.bos = None
+    assert control_names(beginless) == {"<|endoftext|>"}
 
 
 def test_the_first_token_is_never_learned() -> None:

@@ -10,6 +10,7 @@ from cutaway.data.records import (
     Turn,
     cut_blocks,
     parse_line,
+    parse_record,
     read_records,
     render_messages,
     split_records,
@@ -65,6 +66,8 @@ def test_each_message_of_the_assistant_is_learned_after_all_before_it() -> None:
         ('{"text": "a", "prompt": "b", "completion": "c"}', "2: must be"),
         ('{"prompt": "a", "competion": "b"}', "2: unknown key 'competion'; did you mean 'completion'?"),
         ('{"text": 1}', "2: 'text' must be text, not 1"),
+        ('{"prompt": 1, "completion": "b"}', "2: 'prompt' must be text, not 1"),
+        ('{"prompt": "a", "completion": null}', "2: 'completion' must be text, not None"),
         ('{"messages": {}}', "2: 'messages' must be a list, not {}"),
         ('{"messages": ["a"]}', '2: message 1: must be {"role", "content"}, both text, not \'a\''),
         (
@@ -79,6 +82,25 @@ def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> No
         read_records(path)
     assert str(refused.value).startswith(f"{path}:{message}")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'{"prompt": "\ud800a", "completion": "b\udfff"}',
+        r'{"messages": [{"role": "user", "content": "\ud800a"}, {"role": "assistant", "content": "b\udfff"}]}',
+    ],
+)
+def test_lone_surrogates_are_replaced_in_every_form(line: str) -> None:
+    [turn] = parse_line(line.encode(), "x.jsonl:1").turns
+    assert "\ufffda" in turn.prompt
+    assert turn.completion.endswith("b\ufffd")
+
+
+def test_a_known_key_is_no_misspelling_of_the_field() -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_record({"prompt": "a"}, "x.jsonl:1", field="prompts")
+    assert str(refused.value).endswith("""or {"messages"}, and has 'prompt'""")
 
 
 def test_files_that_are_missing_empty_or_not_utf8_are_refused(tmp_path: Path) -> None:

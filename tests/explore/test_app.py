@@ -22,6 +22,7 @@ from cutaway.explore.handlers import HANDLERS
 from cutaway.explore.slices import parse_slice
 from cutaway.explore.trace_cache import TraceCache
 from cutaway.loading import load
+from cutaway.model import Model
 from cutaway.trace.interventions import KINDS
 from cutaway.web.worker import Job, LatestJob
 from tests.explore.served import (
@@ -38,6 +39,7 @@ from tests.explore.served import (
     talking,
     tensors,
 )
+from tests.tiny import tiny_weights
 
 
 @pytest.fixture(scope="module")
@@ -416,11 +418,9 @@ def test_the_built_in_model_handles_every_request() -> None:
 
 
 def test_weights_that_overflow_are_a_422_that_blames_no_intervention() -> None:
-    model = mute()
-    assert isinstance(model.engine, ReferenceEngine)
-    for held in (model.weights, model.engine.weights):
-        held["h.0.attn.c_attn.weight"][:] = 3e38
-    client = client_of(model)
+    weights = tiny_weights()
+    weights.arrays["h.0.attn.c_attn.weight"][:] = 3e38
+    client = client_of(Model(ReferenceEngine(weights), weights, None, "overflowing"))
     for path, body in (("/api/traces", {"ids": [1, 2]}), ("/api/generate", {"ids": [1, 2]})):
         response = client.post(path, json=body)
         last = response.json() if response.status_code == 422 else json.loads(response.text.splitlines()[-1])

@@ -28,7 +28,8 @@ TO_OTHER_CLIENTS = re.compile(
     "the source of a patch must be token ids|a language is one of|unknown parameter|7 is given 7 times|unknown setting|"
     "settings must be language|"
     "7 must be (true or false|a list|text|integers such as)|7 takes at most 7 integers|the body must be application|"
-    "7 cannot be compared with 7|the two traces are of models"  # which is checked when the server starts
+    "7 cannot be compared with 7|the two traces are of models|"  # which is checked when the server starts
+    "x must be vectors of"  # for Python, since the server reads out a trace's own
 )
 
 

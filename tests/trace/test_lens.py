@@ -164,6 +164,11 @@ def test_rejects_invalid_units(place: tuple[int, list[int]]) -> None:
         neuron_logit_effects(TRACE, *place)
 
 
+def test_rejects_no_unit() -> None:
+    with pytest.raises(UsageError, match="the number of units must be at least 1, not 0"):
+        neuron_logit_effects(TRACE, 0, [])
+
+
 @settings(max_examples=15)
 @given(data=st.data(), weights=small_models())
 def test_attribution_sums_to_the_logit(data: st.DataObject, weights: ArrayWeights) -> None:

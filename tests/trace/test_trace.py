@@ -130,6 +130,20 @@ def test_logits_after_one_token() -> None:
         assert_logits_close(trace.logits_at(position), trace["logits"][position])
 
 
+def test_read_out_takes_vectors_of_torch_and_of_float64() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    for x in (torch.from_numpy(trace["resid.pre.1"].copy()), trace["resid.pre.1"].astype(np.float64)):
+        read = trace.read_out(x)
+        assert read["logits"].dtype == np.float32
+        np.testing.assert_array_equal(read["logits"], trace.read_out(trace["resid.pre.1"])["logits"])
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2, 23), (24, 2), ()])
+def test_read_out_rejects_vectors_of_another_width(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="x must be vectors of 24 numbers"):
+        trace_of(WEIGHTS, IDS).read_out(np.ones(shape))
+
+
 def test_read_out_accepts_any_vectors() -> None:
     trace = trace_of(WEIGHTS, IDS)
     assert_logits_close(trace.read_out(trace["resid.post.1"][4:6])["logits"], trace["logits"][4:6])

@@ -7,14 +7,15 @@ import numpy as np
 from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.weights import Weights
 from cutaway.formats import FORMATS, StoredTensor
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, read_only
 
 
 class EffectiveWeights(Mapping[str, FloatArray]):
     """Weights as an engine of some precision holds them: a mapping of float32 tensors that also implements `Weights`.
 
     If `dtype` ("float32", "float16", "bfloat16" or "int8") differs from that of the weights, every tensor is converted;
-    otherwise each tensor keeps its stored format. The mapping reads a tensor on first access and caches it.
+    otherwise each tensor keeps its stored format. The mapping reads a tensor on first access and caches it. Its arrays
+    are read-only, because writing to them would not change the engine's own weights.
 
     >>> from cutaway.checkpoints import open_checkpoint
     >>> from cutaway.checkpoints.sources import BUILTIN
@@ -33,7 +34,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
         if name not in self._read:
             if name not in self.config.tensors:
                 raise KeyError(name)
-            self._read[name] = self.stored(name).dequantise()
+            self._read[name] = read_only(self.stored(name).dequantise())
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:

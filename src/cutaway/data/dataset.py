@@ -8,7 +8,6 @@ documents begin; `NAME.learned.npy`, in a masked corpus, a bool for each token: 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -207,7 +206,7 @@ class Dataset:
                 if file.read(len(_MAGIC)) != _MAGIC:  # a header of a later format may claim to have gigabytes
                     raise ValueError("not an array of NumPy's format 1.0")
             array: NDArray[Scalar] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # NumPy parses a header as Python
+        except Exception as error:  # noqa: BLE001  # of six kinds and more: NumPy parses a header as Python
             reason = error.strerror if isinstance(error, OSError) else error
             raise UsageError(f"{quote_path(path)}: missing or damaged ({reason}); prepare the corpus again") from None
         if array.dtype != dtype or array.shape != (length,):

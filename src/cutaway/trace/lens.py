@@ -7,7 +7,16 @@ import numpy as np
 
 from cutaway.checks import check_int
 from cutaway.errors import UsageError
-from cutaway.numerics import Float64Array, FloatArray, IndexArray, log_softmax, negative_log_likelihood, softmax, top_k
+from cutaway.numerics import (
+    Float64Array,
+    FloatArray,
+    IndexArray,
+    log_softmax,
+    negative_log_likelihood,
+    read_only,
+    softmax,
+    top_k,
+)
 from cutaway.trace.interventions import KINDS, made_in
 from cutaway.trace.once import once_for_a_trace
 from cutaway.trace.trace import Trace
@@ -223,7 +232,8 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
 
     A neuron adds its row of `mlp.c_proj`, times its activation, to the residual stream; its effect on the logits is
     that row less its mean, times the gain of `ln_f`, times the output matrix. Effects are per unit of activation and
-    without the divisor of `ln_f`, which depends on the text: they come from the weights alone.
+    without the divisor of `ln_f`, which depends on the text: they come from the weights alone. Raises UsageError for
+    units, a layer or a number of tokens out of range, and where no unit is given.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -234,6 +244,7 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
     check_int("layer", layer, 0, trace.config.n_layer - 1)
     check_int("k", k, 1, trace.config.n_vocab)
     chosen = [check_int("a unit", unit, 0, trace.config.n_inner - 1) for unit in units]
+    check_int("the number of units", len(chosen), 1)
     rows = trace[f"h.{layer}.mlp.c_proj.weight"][chosen]  # (N, d)
     rows = (rows - rows.mean(axis=-1, keepdims=True)) * trace["ln_f.weight"]
     matrix = _output_matrix(trace).T
@@ -257,6 +268,4 @@ def surprisal(trace: Trace) -> FloatArray:
     for logits in _logits(trace, x):
         start = sum(map(len, nats))
         nats.append(negative_log_likelihood(logits, targets[start : start + len(logits)]))
-    found = np.concatenate(nats).astype(np.float32)
-    found.flags.writeable = False
-    return found
+    return read_only(np.concatenate(nats).astype(np.float32))

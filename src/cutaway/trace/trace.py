@@ -10,7 +10,7 @@ from copy import copy
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
@@ -27,7 +27,7 @@ from cutaway.engines.reference import (
     relative_table,
 )
 from cutaway.errors import NonFiniteError, UsageError
-from cutaway.numerics import FloatArray, reserve_blas, softmax
+from cutaway.numerics import FloatArray, read_only, reserve_blas, softmax
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
@@ -248,8 +248,8 @@ class Trace:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name == "ids":
-            return _read_only(np.array(self.ids))
-        return _read_only(self._find(name))
+            return read_only(np.array(self.ids))
+        return read_only(self._find(name))
 
     def attention(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
         """Compute scores_raw, scores, masked, attn and z, by name, of heads `first` to `stop` - 1: (heads, T, ...); and
@@ -266,7 +266,7 @@ class Trace:
         check_int("first", first, 0, self.config.n_head - 1)
         check_int("stop", stop, first + 1, self.config.n_head)
         arrays = self._attended(layer, first, stop)
-        return {kind: _read_only(arrays[f"{kind}.{layer}"]) for kind in attended(self.config)}
+        return {kind: read_only(arrays[f"{kind}.{layer}"]) for kind in attended(self.config)}
 
     def attention_of(self, layer: int, position: int) -> FloatArray:
         """Compute the attention weights (H, T) of one query position in each head of a layer, and no other row.
@@ -279,7 +279,7 @@ class Trace:
         check_int("layer", layer, 0, self.config.n_layer - 1)
         position = self.check_position(position)
         if self.interventions:
-            return _read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
+            return read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
         seen = max(position + 1, self.n_prefix)
         q, k, v = (self._forward.cached[f"{kind}.{layer}"][:, :seen] for kind in "qkv")
         weights = np.zeros((self.config.n_head, len(self)), np.float32)
@@ -287,7 +287,7 @@ class Trace:
         own = q[:, position : position + 1]
         recorded = self._record(lambda hook: attention(self.config, own, k, v, layer, hook, relative=table))
         weights[:, :seen] = recorded[f"attn.{layer}"][:, 0]
-        return _read_only(weights)
+        return read_only(weights)
 
     def logits_at(self, position: int) -> FloatArray:
         """Compute the logits (V,) after the token at a position.
@@ -300,8 +300,10 @@ class Trace:
         logits: FloatArray = self.read_out(x[None])["logits"][0]
         return logits
 
-    def read_out(self, x: FloatArray) -> dict[str, FloatArray]:
+    def read_out(self, x: ArrayLike) -> dict[str, FloatArray]:
         """Apply the final LayerNorm and the output matrix to any x (N, d): ln_f.mean, ln_f.rstd, ln_f and logits.
+
+        Numbers of another kind are read as float32. Raises UsageError for vectors of another width.
 
         >>> import cutaway
         >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -309,10 +311,13 @@ class Trace:
         >>> list(early), early["logits"].shape
         (['ln_f.mean', 'ln_f.rstd', 'ln_f', 'logits'], (3, 50257))
         """
+        vectors = np.asarray(x, np.float32)
+        if vectors.shape[-1:] != (self.config.n_embd,):
+            raise UsageError(f"x must be vectors of {self.config.n_embd} numbers, not of the shape {vectors.shape}")
         edits = Edits(self.interventions)
-        edits.remember(boundary(self.config, self.config.n_layer), x)
-        recorded = self._record(lambda hook: lm_head(self.config, self.weights, x, hook), edits)
-        return {name: _read_only(array) for name, array in recorded.items()}
+        edits.remember(boundary(self.config, self.config.n_layer), vectors)
+        recorded = self._record(lambda hook: lm_head(self.config, self.weights, vectors, hook), edits)
+        return {name: read_only(array) for name, array in recorded.items()}
 
     def _find(self, name: str) -> FloatArray:
         if name in self._forward.cached:
@@ -424,10 +429,3 @@ def check_text(config: GPT2Config, ids: Sequence[int]) -> None:
     if len(ids) > config.n_ctx:
         raise UsageError(f"the text is {len(ids)} tokens long; the context holds {config.n_ctx}; shorten it")
     check_sequences(config, [ids], [0])
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """View an array so that writing raises."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

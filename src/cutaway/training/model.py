@@ -9,7 +9,7 @@ import torch
 from cutaway.checkpoints import Weights
 from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.engine import best_device
-from cutaway.engines.pytorch.model import GPT2
+from cutaway.engines.pytorch.model import GPT2, NoInit
 from cutaway.errors import EngineError, UsageError
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import World
@@ -70,7 +70,7 @@ def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, 
     >>> make_model(TrainingConfig(), shape, torch.device("cpu"), init=None).wpe.weight.shape
     torch.Size([4, 2])
     """
-    with torch.device(device):
+    with torch.device(device), NoInit():
         model = GPT2(
             shape,
             dropout=config.dropout,

@@ -1,17 +1,23 @@
 """The PyTorch module: its weights in and out, its loss and its first weights. Logits: test_engines.py."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call, grad, jvp, vmap
 from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights
+from cutaway.engines.pytorch import attention, products
 from cutaway.engines.pytorch.attention import causal_attention
-from cutaway.engines.pytorch.model import GPT2, FusedGelu
+from cutaway.engines.pytorch.engine import PyTorchEngine
+from cutaway.engines.pytorch.model import GPT2, FusedGelu, NoInit
+from cutaway.training.config import TrainingConfig
+from cutaway.training.model import make_model
 from tests.tiny import peer_model, random_ids, tiny_weights
 
 
@@ -206,6 +212,113 @@ def test_the_fused_gelu_is_pytorchs_with_its_gradient(dtype: torch.dtype) -> Non
     assert x.grad is not None
     torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(x.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(params=["float32 as on AMD", "bfloat16 as with AMX"])
+def by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """Return a dtype in which all that can has gradients of its own, whatever the processor, as in a compiled block."""
+    is_float32 = request.param.startswith("float32")
+    monkeypatch.setattr(products, "WORTH", 0)
+    monkeypatch.setattr(products, "USES_ONEDNN", products.HAS_ONEDNN and is_float32)
+    monkeypatch.setattr(products, "HAS_AMX", not is_float32)
+    monkeypatch.setattr(attention, "LONG", 4)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    return torch.float32 if is_float32 else torch.bfloat16
+
+
+# PyTorch's own jvp says so of itself.
+FUTURE = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+
+
+class Differentiated:
+    """A model, and its loss for one text as a function of its parameters."""
+
+    def __init__(self, compute_dtype: torch.dtype) -> None:
+        weights = tiny_weights()
+        self.model = GPT2(weights.config, compute_dtype=compute_dtype)
+        self.model.load(weights)
+        self.texts = torch.tensor([random_ids(weights.config, 9, seed) for seed in (1, 2)])
+        self.parameters = {name: p.detach() for name, p in self.model.named_parameters()}
+        generator = torch.Generator().manual_seed(1)
+        self.tangents = {name: torch.randn(p.shape, generator=generator) for name, p in self.parameters.items()}
+        self.tolerance = 1e-4 if compute_dtype == torch.float32 else 0.1
+
+    def loss(self, parameters: Mapping[str, torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
+        logits = functional_call(self.model, dict(parameters), (ids[None],)).float()
+        return F.cross_entropy(logits[0, :-1], ids[1:])
+
+    def first_loss(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.loss(parameters, self.texts[0])
+
+    def gradients(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute them without torch.func, to be differentiated again."""
+        own = dict(self.model.named_parameters())
+        return dict(zip(own, torch.autograd.grad(self.loss(own, ids), [*own.values()], create_graph=True), strict=True))
+
+    def slope(self) -> torch.Tensor:
+        """Compute by how much the first text's loss grows along the tangents."""
+        gradients = self.gradients(self.texts[0])
+        return torch.stack([(gradients[name] * tangent).sum() for name, tangent in self.tangents.items()]).sum()
+
+    def assert_close(self, found: torch.Tensor, expected: torch.Tensor) -> None:
+        torch.testing.assert_close(found, expected.detach(), rtol=self.tolerance, atol=self.tolerance)
+
+
+def test_torch_func_gives_the_gradients_of_each_text(by_hand: torch.dtype) -> None:
+    case = Differentiated(by_hand)
+    of_each = vmap(grad(case.loss), (None, 0))(case.parameters, case.texts)
+    for number, ids in enumerate(case.texts):
+        for name, gradient in case.gradients(ids).items():
+            case.assert_close(of_each[name][number], gradient)
+
+
+def test_torch_func_leaves_out_fused_kernels() -> None:
+    case = Differentiated(torch.bfloat16)
+    expected = grad(case.first_loss)(case.parameters)
+    case.model.is_fused = True
+    for name, gradient in grad(case.first_loss)(case.parameters).items():
+        assert torch.equal(gradient, expected[name])
+
+
+@FUTURE
+def test_torch_func_differentiates_forwards(by_hand: torch.dtype) -> None:
+    case = Differentiated(by_hand)
+    slope = jvp(case.first_loss, (case.parameters,), (case.tangents,))[1]
+    case.assert_close(slope, case.slope())
+
+
+@FUTURE
+def test_torch_func_differentiates_twice() -> None:
+    case = Differentiated(torch.float32)
+    curvature = jvp(grad(case.first_loss), (case.parameters,), (case.tangents,))[1]
+    expected = torch.autograd.grad(case.slope(), [*case.model.parameters()])
+    for name, twice in zip(case.parameters, expected, strict=True):
+        torch.testing.assert_close(curvature[name], twice, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_without_init_no_number_is_drawn_and_all_are_written(tied: bool) -> None:
+    weights = tiny_weights(relative_positions=5, tie_word_embeddings=tied)
+    state = torch.get_rng_state()
+    with NoInit():
+        models = [GPT2(weights.config) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), state)
+    for model in models:
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, math.nan)
+    models[0].load(weights)
+    models[1].initialise(seed=1)
+    assert all(parameter.isfinite().all() for model in models for parameter in model.parameters())
+    assert torch.nn.Linear(2, 2).weight.abs().sum() > 0  # as ever
+
+
+@pytest.mark.parametrize("init", [None, tiny_weights()])
+def test_engines_and_runs_make_their_models_so(init: ArrayWeights | None) -> None:
+    weights = tiny_weights()
+    state = torch.get_rng_state()
+    PyTorchEngine(weights)
+    make_model(TrainingConfig(), weights.config, torch.device("cpu"), init)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_first_weights_are_gpt2s() -> None:

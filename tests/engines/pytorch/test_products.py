@@ -1,5 +1,7 @@
 """Products in another way than PyTorch's are the same, with their gradients, and are used where they pay."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cutaway.engines.pytorch import products
-from cutaway.engines.pytorch.products import AmxLinear, add_product, columns_of, linear, onednn_linear, product
+from cutaway.engines.pytorch.products import AmxLinear, add_product, columns_of, linear, onednn_linear
 
 pytestmark = pytest.mark.skipif(not products.HAS_ONEDNN, reason="this PyTorch has no oneDNN")
 
@@ -62,9 +64,25 @@ def test_of_frozen_weights_nothing_is_copied_or_multiplied(monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_the_operator_keeps_all_that_pytorch_asks_of_one() -> None:
-    torch.library.opcheck(onednn_linear, (numbers(2, 5, 8), numbers(3, 8), numbers(3)))
-    torch.library.opcheck(onednn_linear, (numbers(8, 5).detach().t(), numbers(8, 3).detach().t(), None))
-    torch.library.opcheck(product, (numbers(3, 5).detach(), numbers(5, 8).detach()))
+    ours = torch.ops.cutaway
+    torch.library.opcheck(ours.onednn_linear.default, (numbers(2, 5, 8), numbers(3, 8), numbers(3)))
+    torch.library.opcheck(ours.onednn_linear.default, (numbers(8, 5).detach().t(), numbers(8, 3).detach().t(), None))
+    torch.library.opcheck(ours.product.default, (numbers(3, 5).detach(), numbers(5, 8).detach()))
+
+
+@pytest.mark.slow
+def test_no_operator_imports_the_compiler() -> None:
+    """Run another process, since something in this one may have imported it."""
+    program = """
+import sys
+import torch
+from cutaway.engines.pytorch.products import onednn_linear, product
+w = torch.ones(3, 2, requires_grad=True)
+onednn_linear(product(torch.ones(4, 2), torch.ones(2, 2)), w, None).sum().backward()
+print("torch._dynamo" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 @pytest.fixture

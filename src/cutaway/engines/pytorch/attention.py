@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from cutaway.engines.pytorch.products import HAS_AMX
+from cutaway.engines.pytorch.products import HAS_AMX, is_transformed
 
 QUERIES = 256 if HAS_AMX else 128  # rows of attention that are computed at a time outside CUDA
 LONG = 1024  # tokens of a sequence from which these rows are computed again in the backward pass
@@ -51,7 +51,7 @@ def causal_attention(
         end = min(start + QUERIES, n)
         seen = max(end, longest)
         arguments = (q[:, :, start:end], k[:, :, :seen], v[:, :, :seen], start, dropout, n_prefix, relative)
-        recomputes = n > LONG and torch.is_grad_enabled()
+        recomputes = n > LONG and torch.is_grad_enabled() and not is_transformed()
         parts.append(checkpoint(_attend, *arguments, use_reentrant=False) if recomputes else _attend(*arguments))
     return torch.cat(parts, 2)
 
@@ -64,8 +64,24 @@ def _attend(
     scores = at_least_float32(q @ k.transpose(-1, -2))
     if relative is not None:
         scores = scores + at_least_float32(skewed_scores(q, relative, k.shape[2]))
-    weights: Tensor = MaskedSoftmax.apply(scores, mask, q.dtype)  # type: ignore[no-untyped-call]
-    return drop(weights, dropout) @ v
+    return drop(masked_softmax(scores, mask, q.dtype), dropout) @ v
+
+
+def masked_softmax(scores: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Compute the softmax of scores (..., S), at least float32, over the keys of a mask, in a dtype of its own.
+
+    >>> masked_softmax(torch.zeros(2, 2), torch.ones(2, 2).tril().bool(), torch.bfloat16)
+    tensor([[1.0000, 0.0000],
+            [0.5000, 0.5000]], dtype=torch.bfloat16)
+    """
+    if is_transformed():
+        return _masked_softmax(scores, mask, dtype)
+    weights: Tensor = MaskedSoftmax.apply(scores, mask, dtype)  # type: ignore[no-untyped-call]
+    return weights
+
+
+def _masked_softmax(scores: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
+    return scores.masked_fill(~mask, -math.inf).softmax(-1).to(dtype)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -78,19 +94,15 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 class MaskedSoftmax(torch.autograd.Function):
-    """Softmax of scores (..., S), at least float32, over the keys of a mask, in a dtype of its own.
+    """The softmax of `masked_softmax` with gradients of its own.
 
-    Only its result is kept for the gradients, which need no mask: they are 0 where a weight is. PyTorch's would keep
-    the same once more in float32.
-
-    >>> MaskedSoftmax.apply(torch.zeros(2, 2), torch.ones(2, 2).tril().bool(), torch.bfloat16)
-    tensor([[1.0000, 0.0000],
-            [0.5000, 0.5000]], dtype=torch.bfloat16)
+    Only its result is kept for them, and they need no mask: they are 0 where a weight is. PyTorch's would keep the same
+    once more in float32.
     """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
-        weights = scores.masked_fill(~mask, -math.inf).softmax(-1).to(dtype)
+        weights = _masked_softmax(scores, mask, dtype)
         ctx.save_for_backward(weights)
         return weights
 

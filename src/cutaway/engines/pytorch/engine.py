@@ -25,7 +25,7 @@ try:
     import torch
 
     from cutaway.engines.pytorch.decoding import GRAPH_ROWS, NextToken, Row, has_kernel
-    from cutaway.engines.pytorch.model import GPT2, KVCache
+    from cutaway.engines.pytorch.model import GPT2, KVCache, NoInit
     from cutaway.engines.pytorch.products import output_product, pad_rows
 except ModuleNotFoundError as error:
     raise EngineError("the pytorch engine needs PyTorch: pip install torch") from error
@@ -132,7 +132,7 @@ class PyTorchEngine:
             torch.set_num_threads(check_int("threads", threads, 1, MAX_THREADS))
         self.threads: int | None = torch.get_num_threads()
         self.device = best_device()
-        with torch.device(self.device):
+        with torch.device(self.device), NoInit():
             model = GPT2(weights.config).to(DTYPES[self.dtype]).eval().requires_grad_(False)
         if self.device == "cuda":
             align_output(model)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from cutaway.checkpoints.weights import Weights
@@ -33,7 +34,7 @@ from cutaway.engines.pytorch.attention import (
     visible,
 )
 from cutaway.engines.pytorch.fused import HAS_TRITON, add_norm, gelu_of_sum, product, split_heads
-from cutaway.engines.pytorch.products import linear
+from cutaway.engines.pytorch.products import is_transformed, linear
 from cutaway.engines.pytorch.vml import choose_kernels
 
 # OpenAI's GELU, x (1 + tanh(u)) / 2, is x / (1 + exp(-2u)), and 2u is GELU_A x + GELU_B x³.
@@ -192,7 +193,7 @@ def gelu_new(x: Tensor) -> Tensor:
     >>> gelu_new(torch.tensor([-10.0, 0.0, 10.0])).tolist()
     [-0.0, 0.0, 10.0]
     """
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() or is_transformed():
         return F.gelu(x, approximate="tanh")
     out: Tensor = FusedGelu.apply(x)  # type: ignore[no-untyped-call]
     return out
@@ -271,6 +272,25 @@ class Block(nn.Module):
         return x  # (B, T, d)
 
 
+class NoInit(TorchFunctionMode):
+    """Make modules without the random numbers that PyTorch fills them with: half of the time that loading took.
+
+    Their matrices hold whatever was in memory, until `load` or `initialise` writes all of them.
+
+    >>> with NoInit():
+    ...     GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)).wte.weight.shape
+    torch.Size([5, 2])
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 class GPT2(nn.Module):
     """The whole model: token and position embeddings, the blocks, the last LayerNorm and the output matrix.
 
@@ -333,7 +353,7 @@ class GPT2(nn.Module):
             if cache.needs_mask:
                 mask = visible(positions[:, None], self.config.n_ctx, n_prefix)  # (B, 1, T, S)
         x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
-        if self.is_fused and cache is None and n_prefix is None and not despite_overflow:
+        if self.is_fused and cache is None and n_prefix is None and not despite_overflow and not is_transformed():
             return self.read_fused(x)
         for number, block in enumerate(self.h):
             held = None if cache is None else cache.layer(number)

@@ -36,13 +36,22 @@ USES_ONEDNN = HAS_ONEDNN and "AuthenticAMD" in PROCESSOR
 HAS_AMX = "amx_bf16" in PROCESSOR
 
 
+def is_transformed() -> bool:
+    """Return True inside torch.func (grad, vmap, jvp), which needs PyTorch's own operations in place of those here.
+
+    >>> is_transformed(), bool(torch.func.vmap(lambda x: x + is_transformed())(torch.zeros(1)))
+    (False, True)
+    """
+    return torch._C._are_functorch_transforms_active()
+
+
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute x @ w.T + bias for vectors x (..., k), a matrix w (n, k) and a bias (n,): (..., n).
 
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
     """
-    if x.device.type == "cpu" and x.dtype == w.dtype and x.numel() * len(w) >= WORTH:
+    if x.device.type == "cpu" and x.dtype == w.dtype and x.numel() * len(w) >= WORTH and not is_transformed():
         if USES_ONEDNN and x.dtype == torch.float32:
             out: Tensor = onednn_linear(x, w, bias)
             return out
@@ -122,18 +131,30 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, add: Callable[[Tensor, Tens
         total.addmm_(x[:, : len(total)].t(), y)
 
 
-@torch.library.custom_op("cutaway::onednn_linear", mutates_args=())
+# What follows are operators, so that torch.compile leaves each whole. They are defined this way and not by `custom_op`,
+# whose first call imports the compiler, which takes a second.
+COMPILES = torch.Tag.pt2_compliant_tag
+torch.library.define("cutaway::onednn_linear", "(Tensor x, Tensor w, Tensor? bias) -> Tensor", tags=COMPILES)
+torch.library.define("cutaway::product", "(Tensor x, Tensor y) -> Tensor", tags=COMPILES)
+
+
 def onednn_linear(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute x @ w.T + bias in float32 with oneDNN, on a CPU. An operator, so that torch.compile leaves it whole.
+    """Compute x @ w.T + bias in float32 with oneDNN, on a CPU.
 
     >>> onednn_linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), None)
     tensor([[11.]])
     """
+    out: Tensor = torch.ops.cutaway.onednn_linear(x, w, bias)
+    return out
+
+
+@torch.library.impl("cutaway::onednn_linear", "CPU")
+def _with_onednn(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, w, bias, "none", [], "")
     return out
 
 
-@onednn_linear.register_fake
+@torch.library.register_fake("cutaway::onednn_linear")  # type: ignore[untyped-decorator]
 def _shaped(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(*x.shape[:-1], len(w))
 
@@ -153,7 +174,7 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None
     return dx, dw, rows.sum(0) if needs_bias else None
 
 
-onednn_linear.register_autograd(_gradients, setup_context=_keep)
+torch.library.register_autograd("cutaway::onednn_linear", _gradients, setup_context=_keep)
 
 
 class AmxLinear(torch.autograd.Function):
@@ -179,16 +200,21 @@ class AmxLinear(torch.autograd.Function):
         return dx, dw
 
 
-@torch.library.custom_op("cutaway::product", mutates_args=())
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """Compute x @ y. An operator, so that torch.compile leaves x in memory as it is.
+    """Compute x @ y on a CPU, with x in memory as it is.
 
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]]))
     tensor([[11.]])
     """
+    out: Tensor = torch.ops.cutaway.product(x, y)
+    return out
+
+
+@torch.library.impl("cutaway::product", "CPU")
+def _multiplied(x: Tensor, y: Tensor) -> Tensor:
     return x @ y
 
 
-@product.register_fake
+@torch.library.register_fake("cutaway::product")  # type: ignore[untyped-decorator]
 def _shaped_product(x: Tensor, y: Tensor) -> Tensor:
     return x.new_empty(len(x), y.shape[1])
