@@ -20,14 +20,14 @@ examples:
   cutaway convert gpt2-xl xl --dtype float16 --max-shard-size 1GB
   cutaway convert ckpt.pt mine --allow-pickle --n-vocab 50257"""
 
-# Endings of files with weights, in other layouts or without their config.json.
+# Suffixes of files with weights in other layouts, or without a config.json.
 _FILES = (".bin", ".ckpt", ".ggml", ".gguf", ".h5", ".onnx", ".pt", ".pth", ".safetensors")
-PADDED = 50304  # to a multiple of 64
+PADDED = 50304  # nanoGPT's padding of GPT-2's vocabulary, to a multiple of 64
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the source, the target directory and what to change."""
+    """Add the source, the target directory and the changes to make."""
     parser.description = "Convert a checkpoint; transformers reads the result, except int8."
     parser.epilog = EXAMPLES
     parser.add_argument("source", metavar="SOURCE", help=SOURCES)
@@ -55,7 +55,7 @@ def run(options: Namespace) -> None:
     if path is None and (file := _ordinary(options.source)):
         if not options.allow_pickle:
             raise _error(file, "is neither a directory with a checkpoint nor a pickle; give the directory")
-        path = file  # of another kind; the process that reads it reports what is wrong
+        path = file  # not a known pickle; the process that reads it reports the error
     if path is None and not (options.n_head is None and options.n_vocab is None):
         raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints state their sizes")
     notes = _convert(options) if path is None else _convert_pickle(path, options)
@@ -63,19 +63,19 @@ def run(options: Namespace) -> None:
 
 
 def _ordinary(source: str) -> Path | None:
-    """Return the file that a source is; None if it is something else, or a name that `open_source` refuses."""
-    with suppress(OSError, RuntimeError):  # no permission, too long a name, no such user's home
+    """Return the path of a source that is a file; None for any other source, or a name that `open_source` refuses."""
+    with suppress(OSError, RuntimeError):  # permission denied, name too long, unknown user
         path = Path(source).expanduser()
         return path if path.is_file() else None
     return None
 
 
 def _check_directory(path: Path) -> None:
-    """Raise UsageError for the name of a file, which nobody gives a directory on purpose."""
+    """Raise UsageError for a name with the suffix of a file, which is a mistake for a directory."""
     suffix = path.suffix.lower()
     if suffix not in _FILES:
         return
-    with suppress(OSError, RuntimeError):  # of which `save_checkpoint` says what is wrong
+    with suppress(OSError, RuntimeError):  # `save_checkpoint` reports it
         if path.expanduser().is_dir():
             return
     other = ", and no GGUF" if suffix in (".gguf", ".ggml") else ""
@@ -114,7 +114,7 @@ def _warn_of_template(reason: str) -> None:
 
 
 def _convert_pickle(path: Path, options: Namespace) -> list[str]:
-    """Write the checkpoint that a pickle holds, and return notes on it."""
+    """Write the checkpoint in a pickle, and return notes on it."""
     from cutaway.checkpoints import save_checkpoint
     from cutaway.checkpoints.checkpoint import (
         find_template_error,

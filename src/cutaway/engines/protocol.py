@@ -1,6 +1,6 @@
-"""The Engine protocol, which every way of running GPT-2 implements, and the Cache protocol that goes with it.
+"""The Engine protocol, which every implementation of GPT-2's forward pass follows, and its Cache protocol.
 
-`reference.py`, `cpu/` and `pytorch/` each have one; everything above this line of the house is the same for all three.
+`reference.py`, `cpu/` and `pytorch/` implement it; all layers above are the same for the three engines.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from cutaway.numerics import FloatArray
 
 Logits = Literal["last", "all"]
 
-MAX_THREADS = 1024  # that an engine can be asked for
+MAX_THREADS = 1024  # of an engine
 
 
 class Cache(Protocol):
@@ -27,13 +27,13 @@ class Cache(Protocol):
         """Number of tokens that each row holds."""
 
     def add_rows(self, count: int) -> None:
-        """Append empty rows; those that are there are not copied."""
+        """Append empty rows; existing rows are not copied."""
 
     def copy_row(self, source: int, target: int) -> None:
         """Replace row `target` by a copy of row `source`, as for samples of one prompt."""
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        """Forget the tokens of row i from position `lengths[i]` on; a row that is shorter stays as it is."""
+        """Truncate row i to `lengths[i]` tokens; shorter rows are unchanged."""
 
 
 class Engine(Protocol):
@@ -41,12 +41,12 @@ class Engine(Protocol):
 
     config: GPT2Config
     name: str  # "reference", "cpu", "pytorch"
-    dtype: str  # what the weights are held as: "float32", "float16", "bfloat16", "int8"
-    threads: int | None  # None where the engine has none of its own
-    is_split_invariant: bool  # a row's logits are the same bits however its tokens are divided between calls
+    dtype: str  # of the weights in memory: "float32", "float16", "bfloat16", "int8"
+    threads: int | None  # None if the engine has no threads of its own
+    is_split_invariant: bool  # a row's logits are the same bits however its tokens are split into calls
 
     def new_cache(self, rows: int) -> Cache:
-        """Make an empty cache for a batch of that many rows; it grows as needed up to `config.n_ctx` tokens a row."""
+        """Make an empty cache of `rows` rows; each row grows as needed, up to `config.n_ctx` tokens."""
 
     def forward(
         self,
@@ -60,23 +60,24 @@ class Engine(Protocol):
     ) -> FloatArray:
         """Read `sequences[i]` after the tokens in row `rows[i]` of the cache; return the logits of the next tokens.
 
-        `rows` are all rows of the cache in their order unless given; the others stay as they are. Returns (sequences,
-        n_vocab) logits after the last token of each sequence, or with "all" the logits after every token, the sequences
-        one under the other: (sum of lengths, n_vocab). The cache, where given, is extended in place. `exact` asks for
-        float32 activations where the engine would quantise or round them. The first `n_prefix[i]` tokens of sequence i
-        see each other (prefix attention); every other token sees itself and what came before. Raises UsageError for an
-        empty sequence, an id outside the vocabulary, an invalid row, a row that would become longer than
-        `config.n_ctx`, or a prefix that does not begin its row, is not all in this call, or meets relative positions.
+        `rows` defaults to all rows of the cache, in order; other rows are unchanged. Returns the logits after the last
+        token of each sequence, (sequences, n_vocab), or with "all" the logits after every token, with the sequences
+        concatenated: (sum of lengths, n_vocab). The cache, if given, is extended in place. `exact` requests float32
+        activations from an engine that would quantise or round them. The first `n_prefix[i]` tokens of sequence i see
+        each other (prefix attention); every other token sees itself and earlier tokens. Raises UsageError for an empty
+        sequence, an id outside the vocabulary, an invalid row, or a row that would become longer than `config.n_ctx`.
+        Also raises it for a prefix that does not begin its row or is not entirely in this call, and for a prefix in a
+        model with relative positions.
         """
 
 
-# What every engine and cache refuses before it computes, in the same words.
+# Argument checks that all engines and caches share, so that their messages are the same.
 
 
 def check_sequences(
     config: GPT2Config, sequences: Sequence[Sequence[int]], lengths: Sequence[int], logits: str = "last"
 ) -> None:
-    """Check the arguments of `Engine.forward`; `lengths` are the tokens that the row of each sequence holds.
+    """Check the arguments of `Engine.forward`; `lengths` are the numbers of tokens in each sequence's row.
 
     >>> check_sequences(GPT2Config(), [[32, 9379], [50257]], lengths=[0, 0])
     Traceback (most recent call last):
@@ -102,12 +103,12 @@ def check_sequences(
 
 
 def _name(row: int, count: int) -> str:
-    """Name a sequence of a batch of that many; one alone has no number."""
+    """Name a sequence of a batch of `count`; a single sequence has no number."""
     return "the sequence" if count == 1 else f"sequence {row}"
 
 
 def check_rows(rows: Sequence[int] | None, count: int) -> list[int]:
-    """Return the rows that `Engine.forward` is to read into, of a cache of `count` rows.
+    """Return the rows of a cache of `count` rows that `Engine.forward` extends.
 
     >>> check_rows(None, 3)
     [0, 1, 2]
@@ -125,8 +126,7 @@ def check_prefixes(
 ) -> list[int]:
     """Return the number of tokens at the beginning of each sequence that see each other; 0 is causal attention.
 
-    `lengths` are the tokens that the row of each sequence holds.
-
+    `lengths` are the numbers of tokens in each sequence's row.
     >>> check_prefixes(GPT2Config(), None, [[5, 6]], [0]), check_prefixes(GPT2Config(), [2], [[5, 6]], [0])
     ([0], [2])
     >>> check_prefixes(GPT2Config(), [2], [[5, 6]], [3])
@@ -148,7 +148,7 @@ def check_prefixes(
 
 
 def check_causal(config: GPT2Config, has_prefix: bool) -> None:
-    """Raise UsageError for prefix attention in a model that has embeddings for distances back only.
+    """Raise UsageError for prefix attention with relative positions, which have embeddings for distances back only.
 
     >>> check_causal(GPT2Config(relative_positions=8), has_prefix=True)
     Traceback (most recent call last):
@@ -159,7 +159,7 @@ def check_causal(config: GPT2Config, has_prefix: bool) -> None:
 
 
 def check_row(row: int, count: int) -> int:
-    """Return a row of a cache of `count` rows; raises UsageError for another number.
+    """Return `row`; raise UsageError if it is not a row of a cache of `count` rows.
 
     >>> check_row(3, 3)
     Traceback (most recent call last):
@@ -169,7 +169,7 @@ def check_row(row: int, count: int) -> int:
 
 
 def check_truncate(lengths: Sequence[int], held: Sequence[int]) -> list[int]:
-    """Return the lengths that `Cache.truncate` leaves of rows that hold so many tokens.
+    """Return the lengths of rows after `Cache.truncate`; `held` are their lengths before.
 
     >>> check_truncate([2, 9], held=[5, 5])
     [2, 5]
@@ -181,7 +181,7 @@ def check_truncate(lengths: Sequence[int], held: Sequence[int]) -> list[int]:
 
 
 def check_finite(logits: FloatArray) -> FloatArray:
-    """Return logits; raises NonFiniteError if they hold NaN or infinity, so that whoever reads them need not look.
+    """Return logits; raise NonFiniteError if they hold NaN or infinity, so that callers need not check.
 
     >>> check_finite(np.array([0.5, np.nan], np.float32))
     Traceback (most recent call last):

@@ -1,8 +1,8 @@
-"""GPT-2 in NumPy, in the article's order: the reference that the other engines are tested against.
+"""GPT-2 in NumPy, in the article's order: the reference against which the other engines are tested.
 
-Every intermediate tensor passes through `hook(name, array)`, which may record it or return another in its place: that
-is all that tracing and interventions need. Shapes: T new tokens, P tokens read before, S = P + T, d = n_embd, H heads
-of dh = d / H, V = n_vocab. Names: OpenAI's `src/model.py`.
+Every intermediate tensor passes through `hook(name, array)`, which may record or replace it. Tracing and interventions
+need nothing else. Shapes: T new tokens, P earlier tokens, S = P + T, d = n_embd, H heads of dh = d / H, V = n_vocab.
+Names are those of OpenAI's `src/model.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ MASKED = np.float32(-1e10)  # OpenAI's value; after softmax it is exactly zero
 
 
 def no_hook(name: str, array: FloatArray) -> FloatArray:
-    """Return the array: the hook that changes nothing.
+    """Return the array unchanged: the default hook.
 
     >>> no_hook("attn.0", np.ones(2, np.float32))
     array([1., 1.], dtype=float32)
@@ -51,9 +51,9 @@ def linear(weights: Mapping[str, FloatArray], name: str, x: FloatArray) -> Float
 
 
 def layer_norm(weights: Mapping[str, FloatArray], name: str, x: FloatArray, epsilon: float, hook: Hook) -> FloatArray:
-    """Normalise each row of x (T, d) to mean 0 and variance 1, then scale and shift; `hook` gets the mean and the
-    reciprocal standard deviation of each row.
+    """Normalise each row of x (T, d) to mean 0 and variance 1, then scale and shift.
 
+    `hook` receives the mean and the reciprocal standard deviation of each row.
     >>> weights = {"ln_f.weight": np.ones(2, np.float32), "ln_f.bias": np.zeros(2, np.float32)}
     >>> layer_norm(weights, "ln_f", np.array([[3, 5]], np.float32), 1e-5, no_hook).round(3)
     array([[-1.,  1.]], dtype=float32)
@@ -76,7 +76,7 @@ def gelu_new(x: FloatArray) -> FloatArray:
 
 
 def gelu(x: FloatArray) -> FloatArray:
-    """Apply the exact GELU, x times the share of a normal distribution below x.
+    """Apply the exact GELU: x times the normal distribution function of x.
 
     >>> gelu(np.array([-1, 0, 1], np.float32)).round(2)
     array([-0.16,  0.  ,  0.84], dtype=float32)
@@ -100,7 +100,7 @@ def silu(x: FloatArray) -> FloatArray:
     >>> silu(np.array([-1, 0, 1], np.float32)).round(2)
     array([-0.27,  0.  ,  0.73], dtype=float32)
     """
-    odds: FloatArray = np.exp(-np.maximum(x, np.float32(-88)))  # beyond -88 exp would overflow
+    odds: FloatArray = np.exp(-np.maximum(x, np.float32(-88)))  # below -88, exp would overflow
     return x / (1 + odds)
 
 
@@ -124,7 +124,7 @@ ACTIVATE: Mapping[str, Callable[[FloatArray], FloatArray]] = {
 
 
 def split_heads(x: FloatArray, n_head: int) -> FloatArray:
-    """Split a vector for each token into one for each head: (T, d) -> (H, T, dh).
+    """Split each token's vector into one vector per head: (T, d) -> (H, T, dh).
 
     >>> split_heads(np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32), 2).tolist()
     [[[1.0, 2.0], [5.0, 6.0]], [[3.0, 4.0], [7.0, 8.0]]]
@@ -133,7 +133,7 @@ def split_heads(x: FloatArray, n_head: int) -> FloatArray:
 
 
 def merge_heads(x: FloatArray) -> FloatArray:
-    """Join the vectors of all heads, the inverse of `split_heads`: (H, T, dh) -> (T, d).
+    """Concatenate the vectors of all heads, the inverse of `split_heads`: (H, T, dh) -> (T, d).
 
     >>> merge_heads(np.array([[[1, 2]], [[3, 4]]], np.float32)).tolist()
     [[1.0, 2.0, 3.0, 4.0]]
@@ -142,7 +142,7 @@ def merge_heads(x: FloatArray) -> FloatArray:
 
 
 def embed(weights: Mapping[str, FloatArray], ids: Sequence[int], start: int, hook: Hook = no_hook) -> FloatArray:
-    """Add each token's row of wte and each position's row of wpe, from position `start` on: (T, d).
+    """Sum each token's row of wte and its position's row of wpe; positions begin at `start`: (T, d).
 
     >>> wte = np.array([[1, 2], [3, 4]], np.float32)
     >>> wpe = np.array([[0, 10], [0, 20]], np.float32)
@@ -164,9 +164,9 @@ def block(
     hook: Hook = no_hook,
     n_prefix: int = 0,
 ) -> tuple[FloatArray, KeysValues]:
-    """Run one decoder block over x (T, d), with the cached keys and values of P earlier tokens; returns x and all keys
-    and values. The first `n_prefix` of all tokens see each other.
+    """Run one decoder block on x (T, d), with the cached keys and values of P earlier tokens.
 
+    Returns x and all keys and values. The first `n_prefix` of all tokens see each other.
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
     >>> x, (k, v) = block(config, weights, 0, np.array([[1, 2], [3, 4]], np.float32))
@@ -216,8 +216,8 @@ def attention(
 ) -> FloatArray:
     """Apply masked self-attention: q (H, T, dh) of the last T tokens, k and v (H, S, dh) of all S -> z (H, T, dh).
 
-    A token attends to itself and to earlier tokens, and to the first `n_prefix` tokens wherever it is. `relative` are
-    the embeddings of distances (H, M, dh) where the model has them. H may be some of the heads.
+    Every token attends to itself, to earlier tokens and to the first `n_prefix` tokens. `relative` holds the embeddings
+    of distances (H, M, dh) if the model has them. H may be a subset of the heads.
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> q = k = np.zeros((1, 2, 2), np.float32)
@@ -239,7 +239,7 @@ def attention(
 
 
 def relative_table(config: GPT2Config, weights: Mapping[str, FloatArray], layer: int) -> FloatArray | None:
-    """Return the embeddings of distances (H, M, dh) of a block; None if the model has none, as GPT-2.
+    """Return the embeddings of distances (H, M, dh) of a block; None if the model, like GPT-2, has none.
 
     >>> relative_table(GPT2Config(), {}, layer=0)
     """
@@ -249,8 +249,9 @@ def relative_table(config: GPT2Config, weights: Mapping[str, FloatArray], layer:
 def relative_scores(q: FloatArray, relative: FloatArray, n_all: int) -> FloatArray:
     """Multiply queries by the embeddings of their distances to all S tokens: (H, T, S), 0 for a distance without one.
 
-    q (H, T, dh) are of the last T of the S = `n_all` tokens, `relative` (H, M, dh) of the distances 0 to M - 1. Each
-    query is multiplied by each distance, (H, T, M), and the products are moved to the keys at these distances.
+    q (H, T, dh) holds queries of the last T of the S = `n_all` tokens, and `relative` (H, M, dh) embeddings of the
+    distances 0 to M - 1. Each query is multiplied by all embeddings, (H, T, M); then the products are moved to the keys
+    at those distances.
 
     >>> q = np.array([[[1], [10], [100]]], np.float32)
     >>> relative = np.array([[[0.5], [0.25]]], np.float32)  # of the token itself, and of the one before
@@ -267,9 +268,9 @@ def relative_scores(q: FloatArray, relative: FloatArray, n_all: int) -> FloatArr
 
 
 def weighted_sum(attn: FloatArray, v: FloatArray) -> FloatArray:
-    """Sum v (H, S, dh) with the weights attn (H, T, S) -> (H, T, dh); a weight of 0 leaves its value out.
+    """Sum v (H, S, dh) with the weights attn (H, T, S) -> (H, T, dh); values with weight 0 are left out.
 
-    So a token whose numbers overflow cannot reach an earlier one through the mask: 0 times infinity would be NaN.
+    Otherwise a token that overflows would reach earlier tokens through the mask, because 0 times infinity is NaN.
 
     >>> v = np.array([[[1, 2], [np.inf, np.nan]]], np.float32)
     >>> weighted_sum(np.array([[[1, 0], [0.5, 0.5]]], np.float32), v).tolist()
@@ -286,7 +287,7 @@ def weighted_sum(attn: FloatArray, v: FloatArray) -> FloatArray:
 def mlp(
     config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, x: FloatArray, hook: Hook = no_hook
 ) -> FloatArray:
-    """Run the feed-forward layers, 4d wide in between: x (T, d) -> the update of the residual stream (T, d).
+    """Run the MLP, with a hidden layer of width 4d: x (T, d) -> the update of the residual stream (T, d).
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
@@ -335,8 +336,8 @@ def lm_head(config: GPT2Config, weights: Mapping[str, FloatArray], x: FloatArray
 
 
 class ReferenceCache:
-    """Keys and values as plain arrays, one pair a row and layer; they are replaced, never written into, so rows can
-    share them.
+    """Keys and values as plain arrays, one pair per row and layer. Arrays are replaced, never written to, so that rows
+    can share them.
     """
 
     def __init__(self, rows: Sequence[list[KeysValues] | None]) -> None:
@@ -360,7 +361,7 @@ class ReferenceCache:
 
 
 class ReferenceEngine:
-    """The functions above as an engine: one sequence at a time, in float32 throughout.
+    """The functions above as an engine: one sequence at a time, all in float32.
 
     >>> from cutaway.checkpoints import ArrayWeights
     >>> config = GPT2Config(n_vocab=3, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
@@ -372,9 +373,9 @@ class ReferenceEngine:
     """
 
     name = "reference"
-    is_split_invariant = False  # NumPy's products round differently for different numbers of tokens
+    is_split_invariant = False  # NumPy's matrix products round differently for different numbers of tokens
     dtype = "float32"
-    threads: int | None = None  # NumPy has its own
+    threads: int | None = None  # NumPy manages its own
 
     def __init__(self, weights: Weights) -> None:
         reserve_blas()
@@ -402,7 +403,7 @@ class ReferenceEngine:
         past = [lengths[row] for row in rows]
         check_sequences(self.config, sequences, past, logits)
         prefixes = check_prefixes(self.config, n_prefix, sequences, past)
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever reads the logits checks them
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks the logits
             each = zip(sequences, rows, prefixes, strict=True)
             found = [self._forward_row(ids, row, cache, logits, count) for ids, row, count in each]
         return np.concatenate(found)

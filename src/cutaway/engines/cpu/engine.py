@@ -1,7 +1,7 @@
 """The CPU engine: checks its arguments and passes them to the compiled library.
 
-The arithmetic is in `native/`. Weights are loaded one tensor at a time; the library trusts the shapes of batches and
-caches, which are checked here.
+The arithmetic is in `native/`. Weights are loaded one tensor at a time. The shapes of batches and caches are checked
+here; the library trusts them.
 """
 
 import ctypes
@@ -35,13 +35,13 @@ from cutaway.numerics import FloatArray
 
 ISAS = ("portable", "avx2", "avx512", "amx")
 MAX_ROWS = 1 << 20
-ACTIVATION_NUMBERS = {"gelu_new": 2, "gelu": 3, "relu": 4, "silu": 5, "tanh": 6}  # of the enum in native/kernels.h
+ACTIVATION_NUMBERS = {"gelu_new": 2, "gelu": 3, "relu": 4, "silu": 5, "tanh": 6}  # as in the enum in native/kernels.h
 
 
 class CpuCache:
-    """Keys and values in the compiled engine's own layout.
+    """A KV cache in the compiled engine's own layout.
 
-    float32 for float32 weights and where the first call that filled it was `exact`; float16 otherwise.
+    It holds float32 if the weights are float32 or if the first call that filled it was `exact`, else float16.
     """
 
     def __init__(self, engine: "CpuEngine", handle: c_void_p) -> None:
@@ -65,7 +65,7 @@ class CpuCache:
         return count
 
     def add_rows(self, count: int) -> None:
-        """Append empty rows; those that are there are not copied."""
+        """Append empty rows; existing rows are not copied."""
         with self.engine.lock:
             check_int("rows to add", count, 1, MAX_ROWS - self.rows)
             check(library().cutaway_cache_add_rows(self.handle, count))
@@ -77,20 +77,20 @@ class CpuCache:
             check(library().cutaway_cache_copy_row(self.handle, check_row(source, held), check_row(target, held)))
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        """Forget the tokens of row i from position `lengths[i]` on; an empty row gives its memory back."""
+        """Truncate row i to `lengths[i]` tokens; an empty row frees its memory."""
         with self.engine.lock:
             kept = np.array(check_truncate(lengths, self.lengths), np.int32)
             library().cutaway_cache_truncate(self.handle, kept.ctypes.data)
 
 
 class CpuEngine:
-    """GPT-2 on this machine's processor, by compiled code with its own threads.
+    """GPT-2 on the CPU, in compiled code with its own threads.
 
-    `dtype` is "float32" or "int8"; by default each matrix keeps the format that it is stored in, except that 16-bit
-    floats become float32. `threads` defaults to the processors that this process may use. `isa` forces another
-    instruction set than the best one, for tests and measurements. Forward passes of several Python threads wait for
-    each other. The engine does not survive `os.fork()`: load it in the child.
-    Raises UsageError for an argument out of range, EngineError where the library is not built or memory runs out.
+    `dtype` is "float32" or "int8"; by default each matrix keeps its stored format, except that 16-bit floats become
+    float32. `threads` defaults to the number of processors that this process may use. `isa` selects an instruction set
+    other than the best, for tests and benchmarks. Forward passes from several Python threads run one after the other.
+    The engine does not survive `os.fork()`: load it in the child. Raises UsageError for an argument out of range,
+    EngineError if the library is not built or memory runs out.
 
     >>> from cutaway.checkpoints import open_checkpoint
     >>> from cutaway.checkpoints.sources import BUILTIN
@@ -117,7 +117,7 @@ class CpuEngine:
             self._load(effective.stored(name))
 
     def new_cache(self, rows: int) -> CpuCache:
-        """Make an empty cache for a batch of that many rows; memory is taken as rows fill."""
+        """Make an empty cache of `rows` rows; memory is allocated as rows fill."""
         rows = check_int("rows of a cache", rows, 1, MAX_ROWS)
         handle = c_void_p()
         check(library().cutaway_cache_new(self._handle, rows, ctypes.byref(handle)))
@@ -135,13 +135,13 @@ class CpuEngine:
     ) -> FloatArray:
         """Read `sequences[i]` after the tokens in row `rows[i]` of the cache; see `protocol.Engine.forward`.
 
-        Returns float32 logits, (sequences, n_vocab) or with "all" (sum of lengths, n_vocab). With int8 weights
-        activations are quantised too, in blocks of 32, unless `exact`. A row's logits are the same bits whatever the
-        batch, the threads and the way its tokens were divided between calls.
+        Returns float32 logits: (sequences, n_vocab), or (sum of lengths, n_vocab) with "all". With int8 weights,
+        activations are quantised too, in blocks of 32, unless `exact`. A row's logits are the same bits for any batch,
+        any number of threads, and any division of its tokens into calls.
         """
         held = self._checked_cache(cache)
-        sequences = [tuple(ids) for ids in sequences]  # what is checked is what is read, whoever else holds the lists
-        with self.lock:  # from the look at the lengths on, or two threads could fill one row past its end
+        sequences = [tuple(ids) for ids in sequences]  # copied: another thread might change the lists after the check
+        with self.lock:  # before the lengths are read, or two threads could fill one row past its end
             lengths = held.lengths if held else (0,) * len(sequences)
             rows = check_rows(rows, len(lengths))
             past = [lengths[row] for row in rows]
@@ -208,7 +208,7 @@ class CpuEngine:
         return handle
 
     def _load(self, stored: StoredTensor) -> None:
-        # Matrices are packed through their strides; everything else is rows, one after the other.
+        # Matrices are packed through their strides; all other tensors must be contiguous rows.
         arrays: list[NDArray[np.generic]] = list(stored.pack())
         if not stored.spec.quantisable:
             arrays = [np.ascontiguousarray(array).reshape(-1, array.shape[-1]) for array in arrays]
@@ -223,9 +223,9 @@ def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
 
 
 def _free_with(owner: object, free: Callable[[c_void_p], None], handle: c_void_p) -> None:
-    """Call `free` when `owner` is collected; at exit the operating system is quicker.
+    """Call `free` when `owner` is collected. At exit it is not called, because the operating system is quicker.
 
-    Not in a child of `os.fork()`: it has none of the threads that freeing would wait for.
+    In a child of `os.fork()` it is not called either: the threads that it would wait for do not exist there.
     """
     process = os.getpid()
 

@@ -1,7 +1,7 @@
 """The compiled library of the CPU engine, and the types of its C functions.
 
-The sources are in `native/`; the package's build compiles them into `_native.so` beside this file. The interface is
-plain C, so that one library serves every Python version.
+The sources are in `native/`; building the package compiles them to `_native.so` beside this file. The interface is
+plain C, so that one library works with every Python version.
 """
 
 import ctypes
@@ -15,26 +15,26 @@ PATH = Path(__file__).with_name("_native.so")
 
 
 class StoredArray(ctypes.Structure):
-    """One of the arrays that a tensor is stored as, seen as (outputs, depth), with strides in elements."""
+    """One of the arrays that store a tensor, viewed as (outputs, depth), with strides in elements."""
 
     _fields_ = (("data", c_void_p), ("output_stride", c_ssize_t), ("depth_stride", c_ssize_t))
 
 
-INTERFACE = 4  # the version of the C functions, as in native/api.cpp: another library's would be called wrongly
+INTERFACE = 4  # version of the C functions, as in native/api.cpp; a library of another version is rejected
 _HANDLE = POINTER(c_void_p)
 _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "cutaway_interface": (c_int, []),
-    # wanted set or NULL -> its name, or NULL if this processor lacks it
+    # requested instruction set or NULL -> its name, or NULL if this processor does not support it
     "cutaway_isa": (c_char_p, [c_char_p]),
     # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, relative positions, epsilon, tied, activation, divisor of the
-    # scores in the first layer, multiplied by the layer's number from 1, isa, threads, -> model
+    # scores in the first layer, whether it is multiplied by the layer's number (from 1), isa, threads -> model
     "cutaway_model_new": (
         c_int,
         [c_int] * 7 + [c_float, c_int, c_int, c_float, c_int, c_char_p, c_int, _HANDLE],
     ),
     "cutaway_model_free": (None, [c_void_p]),
     "cutaway_has_format": (c_int, [c_char_p]),
-    # model, name of the tensor, name of its format, the arrays that it is stored as
+    # model, name of the tensor, name of its format, the arrays that store it
     "cutaway_load": (c_int, [c_void_p, c_char_p, c_char_p, POINTER(StoredArray)]),
     # model, cache or NULL, tokens, counts, prefixes, rows of the cache, number of sequences, all, exact, -> logits
     "cutaway_forward": (c_int, [c_void_p] * 6 + [c_int, c_int, c_int, c_void_p]),
@@ -82,7 +82,7 @@ def library() -> ctypes.CDLL:
 
 
 def why_unusable() -> str:
-    """Return the reason why the library cannot be used; empty if it can.
+    """Return the reason why the library cannot be used; "" if it can.
 
     >>> why_unusable()
     ''

@@ -34,7 +34,7 @@ int guarded(const Body& body) {
 
 #define CUTAWAY_API extern "C" __attribute__((visibility("default")))
 
-// The version of these functions: to be raised with every change of their arguments, here and in library.py.
+// The version of these functions. Increment it here and in library.py with every change to their arguments.
 CUTAWAY_API int cutaway_interface() { return 4; }
 
 // Name of the instruction set `wanted` (nullptr: the best available); nullptr if this processor does not support it.

@@ -56,7 +56,7 @@ CacheRow Cache::with_capacity(const CacheRow& row, size_t capacity) const {
 
 HeadCache Cache::head(int row, int layer, int head) const {
     const CacheRow& r = rows[row];
-    const size_t offset = (layer * n_head_ + head) * r.capacity * element_bytes();  // per element of a head
+    const size_t offset = (layer * n_head_ + head) * r.capacity * element_bytes();  // in bytes, per element of a head
     return {type_, d_head_, r.capacity, address(r.keys, offset * d_head_),
             address(r.values, offset * value_panels() * kLanes)};
 }

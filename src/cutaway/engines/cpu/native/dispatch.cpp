@@ -56,7 +56,7 @@ bool has_avx512() {
            && has_bits(cpuid(7).ecx, {11});                                                                  // VNNI
 }
 
-// Linux saves the tile registers of a process that has asked for it, which it may refuse.
+// Linux saves the tile registers only for a process that has requested it; the request may be refused.
 bool may_use_tiles() {
 #if defined(__linux__)
     constexpr int kRequestPermission = 0x1023;

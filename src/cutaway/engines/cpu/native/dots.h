@@ -1,4 +1,4 @@
-// How int8 products are computed where there are no tile registers; dots_amx.h is used instead where there are.
+// int8 dot products for instruction sets without tile registers; with them, dots_amx.h is used instead.
 
 #pragma once
 

@@ -1,5 +1,5 @@
-// The same dot products by AMX: a tile register holds the rows, another the weights, and a third gets all sums at once. They are
-// exact integers here too, so the results are the same bits.
+// int8 dot products with AMX: one tile register holds the rows, another the weights, and a third receives all sums at once. They
+// are exact integers here too, so the results are the same bits.
 
 #pragma once
 
@@ -11,7 +11,7 @@ namespace cutaway {
 namespace {
 
 constexpr int kDotRows = 16;        // of a tile register
-constexpr int kFewestTileRows = 7;  // fewer are faster in the other registers
+constexpr int kFewestTileRows = 7;  // fewer are faster in ordinary vector registers
 
 // The shapes of all tile registers, as the instruction LDTILECFG reads them.
 struct alignas(64) Shapes {
@@ -22,12 +22,12 @@ struct alignas(64) Shapes {
     uint8_t rows[16] = {};
 };
 
-// Even blocks are multiplied in tile registers 0 (sums), 2 (activations) and 4 (weights), odd ones in 1, 3 and 5: a product is
-// started, the one before it is stored, and the one before that is read, all at once.
+// Even blocks are multiplied in tile registers 0 (sums), 2 (activations) and 4 (weights), odd blocks in 1, 3 and 5, as a pipeline:
+// while one product starts, the previous one is stored, and the one before that is read.
 template <int M>
 class DotsInTiles {
   public:
-    // Gives the tile registers their shapes, for as long as it lives.
+    // Configures the tile registers for the lifetime of the object.
     class Setup {
       public:
         Setup() {
@@ -37,7 +37,7 @@ class DotsInTiles {
                 set(shapes, 2 + i, M, kBlock);
                 set(shapes, 4 + i, kBlock / 4, 4 * kLanes);
             }
-            __asm__ volatile("" : : "r"(&shapes) : "memory");  // GCC 12 believes that only the first bytes are read
+            __asm__ volatile("" : : "r"(&shapes) : "memory");  // GCC 12 assumes that only the first bytes are read
             _tile_loadconfig(&shapes);
         }
         ~Setup() { _tile_release(); }

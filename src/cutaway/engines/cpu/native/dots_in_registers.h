@@ -1,4 +1,4 @@
-// Dot products of M rows of quantised activations with a panel, block by block, in the registers in which `dot_block` leaves them.
+// Dot products of M rows of quantised activations with a panel, block by block, in the vector registers that `dot_block` returns.
 
 #pragma once
 
@@ -14,13 +14,13 @@ class DotsInRegisters {
 
     DotsInRegisters(const Int8Block* blocks, int, QuantisedRows x) : blocks_(blocks), x_(x) {}
 
-    // Compute those of a block; the blocks are asked for in order.
+    // Compute the dot products of a block; blocks are requested in order.
     void compute(int b) {
         const Quantised* values = static_cast<const Quantised*>(x_.values) + b * kBlock;
         dot_block<M>(blocks_[b], values, x_.stride, x_.sums + b, x_.stride / kBlock, dots_);
     }
 
-    // Those of row m.
+    // The dot products of row m.
     Vec operator[](int m) const { return dots_[m]; }
 
   private:

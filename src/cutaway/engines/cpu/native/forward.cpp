@@ -5,13 +5,13 @@
 namespace cutaway {
 namespace {
 
-// Tokens that pass through the layers together. More would only take memory: the product is compute-bound already. The division
-// into micro-batches does not change the results, as prefill and decode give the same bits.
+// Tokens that pass through the layers together. More would only take memory: the product is already compute-bound. The division
+// into micro-batches does not change the results, because prefill and decode give the same bits.
 constexpr int kMicroBatchTokens = 512;
 constexpr int kQueriesPerChunk = 48;
 constexpr size_t kPanelGroupBytes = 256 << 10;  // weights that a thread multiplies by all rows at once: they fit the L2 cache
 constexpr int kChunksPerThread = 4;
-constexpr int kSerialRows = 2;  // up to this many are finished before another thread would have started
+constexpr int kSerialRows = 2;  // up to this many rows are finished before another thread would have started
 
 // Consecutive tokens of one sequence, all in one micro-batch.
 struct Segment {
@@ -161,7 +161,7 @@ class ForwardPass {
     void attend(int layer, const std::vector<QueryChunk>& chunks) {
         const size_t qkv_width = padded(3 * shape_.n_embd);
         for_each(int(chunks.size()) * shape_.n_head, true, [&](int task, int thread) {
-            const QueryChunk& q = chunks[chunks.size() - 1 - task / shape_.n_head];  // those with the most positions first
+            const QueryChunk& q = chunks[chunks.size() - 1 - task / shape_.n_head];  // chunks with the most positions first
             const int head = task % shape_.n_head;
             const int column = head * shape_.d_head();
             kernels_.attend({cache_.head(q.segment->row, layer, head), work_.qkv.data() + q.token * qkv_width + column, qkv_width,
@@ -257,8 +257,8 @@ int most_tokens(const Batch& batch) {
     return most;
 }
 
-// Divide a batch into micro-batches of at most kMicroBatchTokens tokens, sequences in order; a long one is in several, but its
-// prefix in one.
+// Divide a batch into micro-batches of at most kMicroBatchTokens tokens, in the order of the sequences. A long sequence is divided,
+// but its prefix is not.
 std::vector<std::vector<Segment>> micro_batches(const Batch& batch, const Cache& cache) {
     std::vector<std::vector<Segment>> micro_batches(1);
     int room = kMicroBatchTokens;

@@ -9,7 +9,7 @@ namespace cutaway {
 struct Batch {
     const int32_t* tokens;        // of all sequences, concatenated
     std::vector<int> counts;      // tokens of each sequence
-    std::vector<int> prefixes;    // how many of its first tokens see each other; the rest of attention is causal
+    std::vector<int> prefixes;    // number of first tokens of each sequence that see each other; other tokens attend causally
     std::vector<int> cache_rows;  // the row of the cache that each sequence continues
     bool all;                     // logits for every token, not only the last of each sequence
     bool exact;                   // float32 activations for int8 weights too

@@ -21,8 +21,8 @@ inline void compute_scores(const AttentionTask& task, int query, const Element* 
     }
 }
 
-// scores[m][t] += q[m] . embedding of the distance from t to query m, of which the first sees `first` positions. The products are
-// computed by distance, and added in reverse.
+// scores[m][t] += q[m] . embedding of the distance from t to query m; query 0 sees `first` positions. The products are computed by
+// distance, and added in reverse.
 template <int M>
 inline void add_relative_scores(const AttentionTask& task, int query, int first) {
     const int seen = first + M - 1;  // by the last query of the tile
@@ -51,8 +51,8 @@ inline float exp_scores(float* scores, int valid, int positions, float scale) {
     return sum_of_lanes(sum);
 }
 
-// sums[m][p] += x[m] . panel p over M - 1 terms, of which row m has the first m: the causal mask within a tile. A term that is masked
-// is left out: its value may be infinite or NaN, which times 0 is NaN.
+// sums[m][p] += x[m] . panel p over M - 1 terms; row m uses the first m of them (the causal mask within a tile). Masked terms are
+// left out, because their values may be infinite or NaN, and 0 times such a value is NaN.
 template <int Row, int M, int P, class Weight>
 inline void multiply_masked(const float* x, size_t x_stride, const Weight* panels, size_t panel_size, Vec (&sums)[M][P]) {
     if constexpr (Row < M) {
@@ -94,8 +94,8 @@ void attend_as(const AttentionTask& task) {
     for (int query = 0; query < task.count; query += kFloatRows) {
         with_count<kFloatRows>(task.count - query, [&](auto count) {
             constexpr int M = decltype(count)::value;
-            const int first = task.past + query + 1;  // positions that the first query of the tile sees
-            const int positions = task.seen ? task.seen : first + M - 1;  // that the last one sees; later ones are skipped
+            const int first = task.past + query + 1;  // number of positions that the first query of the tile sees
+            const int positions = task.seen ? task.seen : first + M - 1;  // seen by the last query; later ones are skipped
             const Element* keys = static_cast<const Element*>(task.cache.keys);
             compute_scores<M, panels_at_once(M)>(task, query, keys, positions, task.scores);
             if (task.relative) add_relative_scores<M>(task, query, first);
@@ -109,7 +109,7 @@ void attend_as(const AttentionTask& task) {
     }
 }
 
-// The first `count` lanes, and 0 in the others.
+// The first `count` lanes of a vector; the others are 0.
 inline Vec load_lanes(const float* p, int count) {
     if (count == kLanes) return load(p);
     float lane[kLanes] = {};

@@ -77,7 +77,7 @@ inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int r
         const Vec weight_scales = load(blocks[b].scales);
         for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * broadcast(x.scales[m * per_row + b]), sums[m][0]);
     }
-    Vec results[M][1];  // apart from the sums, which stay in registers if no index of theirs is a variable
+    Vec results[M][1];  // a copy: the sums stay in registers only if all their indices are constants
     unrolled<M>([&](auto m) { results[m.value][0] = sums[m.value][0]; });
     apply_epilogue(to, row, panel, results);
 }

@@ -60,7 +60,7 @@ inline Vec erfc(Vec x) {
     return t * exp(p - x * x);
 }
 
-// The exact GELU, x times the share of a normal distribution below x.
+// The exact GELU: x times the normal distribution function of x.
 inline Vec gelu(Vec x) {
     const Vec tail = broadcast(0.5f) * erfc(abs(x) * broadcast(0.70710678118f));
     return max(broadcast(0.0f), x) - abs(x) * tail;
@@ -68,7 +68,7 @@ inline Vec gelu(Vec x) {
 
 inline Vec silu(Vec x) { return x / (broadcast(1.0f) + exp(broadcast(0.0f) - x)); }
 
-// Near 0 by the polynomial of Cephes' tanhf: 1 - 2 / (1 + e^(2x)) would keep few of the digits of a small x.
+// Near 0, use the polynomial of Cephes' tanhf: 1 - 2 / (1 + e^(2x)) would lose most digits of a small x.
 inline Vec tanh(Vec x) {
     const Vec far = broadcast(1.0f) - broadcast(2.0f) / (broadcast(1.0f) + exp(x + x));
     const Vec s = x * x;
@@ -82,7 +82,7 @@ inline Vec tanh(Vec x) {
     return zero_below(abs(x), 0.625f, far) + near_or_zero;
 }
 
-// The activations that GPT-2 does not have. Not inlined: its own path stays short.
+// Activations other than GPT-2's. Not inlined, to keep GPT-2's own path short.
 __attribute__((noinline)) Vec activate(Epilogue function, Vec x) {
     switch (function) {
         case Epilogue::kGelu: return gelu(x);

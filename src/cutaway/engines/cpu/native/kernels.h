@@ -52,7 +52,7 @@ struct HeadCache {
     void* values;     // [d_head / 16][position][16]
 };
 
-// Attention of consecutive queries of one head: causal, or where `seen` is not 0 to the first `seen` positions for each of them.
+// Attention of consecutive queries of one head: causal if `seen` is 0, else every query attends to the first `seen` positions.
 struct AttentionTask {
     HeadCache cache;
     const float* queries;  // (count, d_head)
@@ -66,7 +66,7 @@ struct AttentionTask {
     float* scores;  // scratch: kMaxTileRows rows of score_stride floats; twice as many with relative positions
     size_t score_stride;
     const float* relative;  // embeddings of distances, [distance / 16][d_head][16]; nullptr without
-    int distances;          // that have one
+    int distances;          // number of distances with an embedding
 };
 
 constexpr int kMaxTileRows = 16;

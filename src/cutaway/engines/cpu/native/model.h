@@ -19,7 +19,7 @@ struct Shape {
     float epsilon;
     bool tied;
     Epilogue activation;  // of the MLP
-    float score_divisor;  // of q . k in the first layer
+    float score_divisor;  // divides q . k in the first layer
     bool divide_by_layer;  // the divisor is multiplied by the number of the layer, from 1
 
     int d_head() const { return n_embd / n_head; }
