@@ -1,1 +1,1 @@
-"""Text to token ids in shards, and training batches drawn from them."""
+"""Preparing text as shards of token ids, and drawing training batches from them."""

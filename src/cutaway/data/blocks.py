@@ -1,6 +1,6 @@
-"""Blocks of text, the unit of work in preparing a corpus: about a megabyte, cut where no token can be.
+"""Blocks of text, the unit of work in preparing a corpus: about a megabyte each, cut only at token boundaries.
 
-Blocks depend on the files alone, never on who reads or encodes them; so does everything that is made of them.
+Blocks depend only on the files, not on the processes that read or encode them, and neither does the corpus.
 """
 
 import codecs
@@ -17,26 +17,27 @@ from cutaway.errors import UsageError
 from cutaway.untrusted import quote_path
 
 BLOCK_BYTES = 1 << 20
-PART_BYTES = 1 << 26  # of text, from which a shard of each split is made
+PART_BYTES = 1 << 26  # of text; each part becomes one shard of each split
 MAX_UNCUT = 1 << 24  # characters without white space, after which a text is cut anywhere
-PASSAGE = 1 << 12  # characters that are drawn for a split together, of a corpus that is one text
-LEAST_PASSAGE = 1 << 6  # characters, of a text that is too short for larger ones
-_PASSAGES = 20  # about, of a text that is too short for a draw
-_SHORT = 1 << 24  # characters of a text that is held in memory, to hold out some of it whatever the draw
-_KEY = 1 << 14  # characters of a document that decide its split
-_WINDOW = 1 << 12  # characters that are searched for a cut together
+PASSAGE = 1 << 12  # characters; a corpus that is one text is split into train and valid by passages
+LEAST_PASSAGE = 1 << 6  # characters, in a text that is too short for larger passages
+_PASSAGES = 20  # approximate number, in a text that is too short for random draws
+_SHORT = 1 << 24  # characters; a shorter text is held in memory, so that some of it can always be held out
+_KEY = 1 << 14  # first characters of a document, whose hash decides its split
+_WINDOW = 1 << 12  # characters that are searched for a cut at a time
 _CUTS = re.compile(r"(?<=\S)[ \r\n]")
 _LINE_ENDS = re.compile(r"(?<=\S)[\r\n]")
 
-PartId = tuple[int, int]  # the lot, and the part of it
+PartId = tuple[int, int]  # (lot, part of the lot)
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Text of a document: all of it, or a piece of a long one, in which case only the first `opens` it.
+    """A document, or a part of a long one; only the first passage of a document `opens` it.
 
-    Of a pair, `text` is the prompt, which is not learned, and `completion` is. `split` is None until it is drawn.
-    `is_conversation` says that these are messages, and `whole` has all of them where the first of them are here.
+    In a pair, `text` is the prompt, which is not learned, and `completion` is learned. `split` is None until it is
+    drawn. `is_conversation` is True for messages. `whole` is the text of all passages, in the first of a pair or
+    conversation.
     """
 
     text: str
@@ -48,15 +49,15 @@ class Passage:
 
     @property
     def n_characters(self) -> int:
-        """Characters of the text, and of the completion."""
+        """Number of characters in the text and the completion."""
         return len(self.text) + len(self.completion or "")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Passages, or JSON lines (the first of number `first_line`) still to be parsed, of the file `path`.
+    """Passages, or unparsed JSON lines (the first has number `first_line`), of the file `path`.
 
-    `position` counts the bytes of all files read so far in the lot.
+    `position` is the number of bytes read so far from all files of the lot.
     """
 
     path: Path
@@ -69,26 +70,26 @@ class Block:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of its lines, or characters of its text."""
+        """Number of bytes in the lines, or of characters in the passages."""
         return len(self.lines) + sum(passage.n_characters for passage in self.passages)
 
 
 @dataclass(frozen=True)
 class Lot:
-    """Files to read one after the other: a large one, or several small ones."""
+    """Files to read one after the other: one large file, or several small ones."""
 
     number: int
     sources: tuple[SourceFile, ...]
     field: str = "text"
-    share: float = 0  # of documents, drawn for valid
-    by_passage: bool = False  # of passages instead
+    share: float = 0  # of documents to draw for valid
+    by_passage: bool = False  # draw passages instead of documents
     block_bytes: int = BLOCK_BYTES
     part_bytes: int = PART_BYTES
 
     def blocks(self, done: frozenset[PartId] = frozenset()) -> Iterator[Block]:
-        """Read the files in blocks, each with its part; those of the parts `done` are left out.
+        """Read the files in blocks, each with its part; blocks of the parts in `done` are skipped.
 
-        Raises UsageError naming the file, and the line, that is invalid.
+        Raises UsageError naming the invalid file and line.
         """
         return in_parts(self._all(), self.number, self.part_bytes, done)
 
@@ -143,7 +144,7 @@ def make_lots(
 def in_parts(
     blocks: Iterable[Block], lot: int, part_bytes: int = PART_BYTES, done: frozenset[PartId] = frozenset()
 ) -> Iterator[Block]:
-    """Divide a lot's blocks into parts of about `part_bytes`, and leave out the blocks of those that are done.
+    """Divide a lot's blocks into parts of about `part_bytes`, and skip the blocks of parts in `done`.
 
     >>> source = SourceFile(Path("memory"), 0, "train")
     >>> blocks = text_blocks(["one", "two", "three", "four"], source, block_bytes=1)
@@ -163,7 +164,7 @@ def in_parts(
 
 
 def _reopened(block: Block) -> Block:
-    """Let a document that a part begins within begin there, so that a shard can be read without the one before."""
+    """Make the first passage of a part open a document, so that a shard can be read without the previous one."""
     if not block.passages:
         return block
     first, *rest = block.passages
@@ -181,7 +182,7 @@ def read_lines(source: SourceFile, block_bytes: int) -> Iterator[Block]:
     [(1, b'{"text": "A robot"}\n'), (2, b'{"text": "must obey"}\n')]
     """
     line = 1
-    begun: list[bytes] = []  # of a line that goes on; joined once, however long it is
+    begun: list[bytes] = []  # parts of an incomplete line, joined only once, so that a long line takes linear time
     with open_bytes(source.path) as (stream, position):
         while data := stream.read(block_bytes):
             end = data.rfind(b"\n") + 1
@@ -206,7 +207,7 @@ def text_blocks(texts: Iterable[str], source: SourceFile, block_bytes: int = BLO
 
 
 def passages_of(record: Record, split: str | None = None) -> Iterator[Passage]:
-    """Yield a record's passages: one, or of a conversation one for each message of the assistant.
+    """Yield a record's passages: one, or for a conversation one per message of the assistant.
 
     >>> from cutaway.data.records import parse_line
     >>> record = parse_line(b'{"prompt": "Who are you?", "completion": " A robot."}', "robots.jsonl:1")
@@ -227,9 +228,9 @@ def passages_of(record: Record, split: str | None = None) -> Iterator[Passage]:
 def _grouped(
     documents: Iterable[Iterable[Passage]], source: SourceFile, block_bytes: int, n_documents: int
 ) -> Iterator[Block]:
-    """Group the passages of documents into blocks, each of which has whole documents.
+    """Group the passages of documents into blocks of whole documents.
 
-    Where their number is known, the position is that share of the file's bytes.
+    If the number of documents is known, the position is estimated from the share of documents read.
     """
     passages: list[Passage] = []
     filled = 0
@@ -247,9 +248,9 @@ def _grouped(
 
 
 def read_text(source: SourceFile, block_bytes: int, share: float, *, by_passage: bool) -> Iterator[Block]:
-    """Read a plain text, which is one document and drawn for valid with probability `share`, in blocks.
+    """Read a plain text in blocks. It is one document, and is drawn for valid with probability `share`.
 
-    With `by_passage` passages of `PASSAGE` characters are drawn instead; those between two of the other split are a
+    With `by_passage`, passages of `PASSAGE` characters are drawn instead; consecutive passages of one split are a
     document.
 
     >>> from tempfile import TemporaryDirectory
@@ -272,12 +273,12 @@ def read_text(source: SourceFile, block_bytes: int, share: float, *, by_passage:
 
 
 def read_short_text(source: SourceFile, block_bytes: int, share: float) -> Block | None:
-    """Read a text that is too short to draw passages of it, so that some are held out nevertheless: as one block.
+    """Read a text that is too short for random draws as one block, so that some passages are held out nevertheless.
 
-    It is cut into about twenty passages, or more of `PASSAGE` characters, and `share` of these, those with the lowest
-    hashes, are for valid: at least one, and not all. Returns None for a text of which a draw gives both splits more
-    than white space, and for one that is too large to be held in memory. Raises UsageError if the text is too short to
-    be cut in two.
+    The text is cut into about twenty passages, or more if they would be longer than `PASSAGE` characters. The `share`
+    of passages with the lowest hashes is for valid: at least one, but not all. Returns None for a text in which random
+    draws give both splits more than white space, and for a text that is too large to hold in memory. Raises UsageError
+    if the text is too short to be cut in two.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -298,7 +299,7 @@ def read_short_text(source: SourceFile, block_bytes: int, share: float) -> Block
             return None
     text = "".join(texts)
     if not text:
-        return None  # the writer refuses a corpus without text
+        return None  # the writer rejects an empty corpus
     pieces = list(cut_passages(text, min(PASSAGE, max(LEAST_PASSAGE, len(text) // _PASSAGES))))
     held = lowest_digests([_digest(piece) for piece in pieces], share)
     if not held:
@@ -317,7 +318,7 @@ class _TextReader:
         self._source = source
         self._share = share
         self._by_passage = by_passage
-        self._split: str | None = None  # of the passage before
+        self._split: str | None = None  # of the previous passage
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._rest = ""
         self._lines = 1
@@ -326,7 +327,7 @@ class _TextReader:
         """Decode data and return the passages that it completes."""
         text = self._rest + self._decode(data, final=False)
         self._lines += data.count(b"\n")
-        cut = last_cut(text, len(self._rest))  # before that there is none
+        cut = last_cut(text, len(self._rest))  # there is no cut before `start`
         if cut == 0 and len(text) > MAX_UNCUT:
             cut = len(text)
         self._rest = text[cut:]
@@ -373,11 +374,10 @@ def _digest(document: str) -> bytes:
 
 
 def last_cut(text: str, start: int = 0) -> int:
-    """Return the last place, `start` or later, where GPT-2's tokens of the text are those of its two sides; 0 if there
-    is none.
+    """Return the last index, from `start` on, at which the text can be cut without changing GPT-2's tokens; 0 if none.
 
-    That is before a space or a line end that follows a printable character: no pre-token crosses it, since white space
-    begins one, and the pattern looks ahead from white space only and back at nothing.
+    These indices are before a space or line end that follows a printable character. No pre-token crosses such a cut:
+    white space begins a pre-token, and the pattern looks ahead only from white space, and never looks behind.
 
     >>> last_cut("A robot must obey")
     12
@@ -392,7 +392,7 @@ def last_cut(text: str, start: int = 0) -> int:
 
 
 def cut_passages(text: str, size: int = PASSAGE) -> Iterator[str]:
-    """Cut a text into passages of `size` characters or a little more, at line ends where there are any near.
+    """Cut a text into passages of `size` characters or a little more, at line ends if there are any nearby.
 
     >>> [len(passage) for passage in cut_passages("A robot must obey. " * 600)]
     [4097, 7303]
@@ -412,6 +412,6 @@ def _next_cut(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
 
 
 def _cuts(pattern: re.Pattern[str], text: str, start: int, end: int) -> Iterator[int]:
-    """Yield the places of a pattern, from `start` to before `end`, that follow a printable character."""
+    """Yield the indices in [start, end) at which a pattern matches after a printable character."""
     places = (match.start() for match in pattern.finditer(text, start, end))
     return (place for place in places if text[place - 1].isprintable())

@@ -1,12 +1,12 @@
-"""Conversations: the form in which a model learns them and is asked for a reply.
+"""Conversations: the format in which a model learns them and is prompted for a reply.
 
-It is plain text, a paragraph a message, in which each role is a word and never a control token:
+The format is plain text with one paragraph per message. Roles are words, never control tokens:
 
     User: Who are you?
 
     Assistant: A robot.
 
-A reply ends with the end-of-text token. White space around a message is no part of it.
+A reply ends with the end-of-text token. White space around a message is stripped.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +15,9 @@ from cutaway.errors import UsageError
 from cutaway.untrusted import quote
 
 ROLES = ("system", "user", "assistant")
-NEXT = "\n\nUser:"  # ends a reply, too, if a model goes on and writes the user's next message
+NEXT = "\n\nUser:"  # also ends a reply, if the model goes on to write the user's next message
 
-# The same for transformers, vLLM and others that read chat_template.jinja; it is never run here.
+# The same format for transformers, vLLM and others that read chat_template.jinja; it is never executed here.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {{ message['role'] | capitalize }}: {{ message['content'] | trim }}
@@ -36,7 +36,7 @@ Message = Mapping[str, str]  # "role", one of ROLES, and "content"
 
 
 def parse_messages(value: object, place: str = "") -> list[Message]:
-    """Return the messages of a conversation. Raises UsageError, which begins with `place` if given, for anything else.
+    """Return the messages of a conversation. Raises UsageError, prefixed by `place` if given, if they are invalid.
 
     >>> parse_messages([{"role": "user", "content": "Who are you?"}])
     [{'role': 'user', 'content': 'Who are you?'}]
@@ -65,7 +65,7 @@ def _message(entry: object, place: str) -> Message:
 
 
 def write_message(message: Message) -> str:
-    """Write a message as a paragraph, without the empty line after it.
+    """Format a message as a paragraph, without the empty line after it.
 
     >>> write_message({"role": "user", "content": " Who are you? "})
     'User: Who are you?'
@@ -74,7 +74,7 @@ def write_message(message: Message) -> str:
 
 
 def write_prompt(messages: Sequence[Message]) -> str:
-    """Write a conversation as a model reads it before it replies.
+    """Format a conversation as the prompt for a reply.
 
     >>> write_prompt([{"role": "user", "content": "Who are you?"}])
     'User: Who are you?\\n\\nAssistant:'
@@ -83,7 +83,7 @@ def write_prompt(messages: Sequence[Message]) -> str:
 
 
 def fit_messages(messages: Sequence[Message], fits: Callable[[Sequence[Message]], bool]) -> list[Message]:
-    """Return a conversation that fits, without its oldest exchanges; what the system says stays, and the last message.
+    """Drop the oldest exchanges until the conversation fits; system messages and the last message are kept.
 
     >>> messages = [{"role": "user", "content": text} for text in ("One.", "Two.", "Three.")]
     >>> [message["content"] for message in fit_messages(messages, lambda kept: len(kept) < 3)]

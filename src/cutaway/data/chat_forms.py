@@ -1,7 +1,7 @@
-"""Forms of a conversation in token ids. A model's chat template says which it has learned: the paragraphs of `chat`, or
-the turns of DialoGPT, whose messages end with the end-of-text token and have no roles.
+"""Formats of a conversation in token ids. A model's chat template says which it has learned: the paragraphs of `chat`,
+or the turns of DialoGPT, whose messages end with the end-of-text token and have no roles.
 
-Templates are compared, never run: who writes a model's files does not write its programs.
+Templates are compared, never executed: a model's files are untrusted.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cutaway.data.chat import CHAT_TEMPLATE, NEXT, Message, write_prompt
 from cutaway.errors import UsageError
 
-# As transformers had it for every GPT-2 before models had templates of their own.
+# transformers' default for every GPT-2, before models had their own templates.
 _TURNS = re.compile(
     r"""\{%-?\s*for message in messages\s*-?%\}"""
     r"""\{\{-?\s*message(\.content|\['content'\]|\["content"\])\s*-?\}\}\{\{-?\s*eos_token\s*-?\}\}"""
@@ -21,10 +21,10 @@ _TURNS = re.compile(
 
 @dataclass(frozen=True)
 class ChatForm:
-    """A way to read a conversation.
+    """A format of a conversation.
 
-    `prompt` gives the token ids that a model reads before it replies, from the messages, what encodes a text, and the
-    end-of-text token, None for a model that has none. `stops` are texts that end a reply, as that token does.
+    `prompt` returns the prompt's token ids; its arguments are the messages, a function that encodes text, and the
+    end-of-text token, or None if the model has none. `stops` are texts that end a reply, as that token does.
     """
 
     prompt: Callable[[Sequence[Message], Callable[[str], list[int]], int | None], list[int]]
@@ -32,7 +32,7 @@ class ChatForm:
 
 
 def find_form(template: str) -> ChatForm | None:
-    """Find the form that a chat template writes; None for a template of another.
+    """Find the format that a chat template produces; None if it is not known.
 
     >>> find_form("") is None
     True

@@ -1,4 +1,4 @@
-"""Blocks of text to token ids: the pure function that workers run, in this process, in others, or on other machines."""
+"""Encoding blocks of text: a pure function that workers run in this process, in others, or on other machines."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from cutaway.untrusted import quote_path
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """Token ids of a split's passages in a block, the offsets at which documents begin, and the mask of the learned."""
+    """Token ids of a split's passages in a block, offsets at which documents begin, and a mask of learned tokens."""
 
     ids: NDArray[np.unsignedinteger]
     begins: NDArray[np.int64]
@@ -27,9 +27,9 @@ class EncodedSplit:
 
 @dataclass(frozen=True)
 class EncodedBlock:
-    """Encoded text of a block by split, and the count of names of control tokens that are text in it.
+    """The encoded text of a block by split. `control_literals` counts names of control tokens that occur as text.
 
-    `has_conversations` says that some of it to train on is messages.
+    `has_conversations` is True if some of the training text is messages.
     """
 
     part: PartId
@@ -50,7 +50,7 @@ class _Growing:
 class Encoder:
     """Encodes blocks with a tokenizer; documents without a split are drawn for valid with probability `share`.
 
-    Names of control tokens in a text are encoded as text, so no text can end a document.
+    Names of control tokens are encoded as text, so that no text can end a document.
 
     >>> from pathlib import Path
     >>> from cutaway.tokenizer.fast import Tokenizer
@@ -68,10 +68,10 @@ class Encoder:
         self._control = tuple(tokenizer.control)
 
     def encode(self, block: Block) -> EncodedBlock:
-        """Encode a block. Raises UsageError naming the line of a document that is invalid."""
+        """Encode a block. Raises UsageError naming the line of an invalid document."""
         splits = {name: _Growing() for name in SPLITS}
         literals = 0
-        split = ""  # of a passage, and of those that continue it
+        split = ""  # of a document's first passage, and of those that continue it
         masked = False
         has_conversations = False
         for passage in passages(block, self._field):
@@ -92,7 +92,7 @@ class Encoder:
         if opens:
             split.begins.append(len(split.ids))
             split.ids.append(self._start)
-            split.learned.append(np.ones(1, np.bool_))  # it is the end of the document before
+            split.learned.append(np.ones(1, np.bool_))  # it also ends the previous document
         split.ids += prompt
         split.ids += completion
         split.learned += [np.full(len(prompt), not pair), np.ones(len(completion), np.bool_)]
@@ -119,7 +119,7 @@ def start_token(tokenizer: FileTokenizer) -> int:
 
 
 def passages(block: Block, field: str) -> Iterator[Passage]:
-    """Yield the passages of a block, its JSON lines parsed. Raises UsageError naming a line that is invalid.
+    """Yield the passages of a block, parsing its JSON lines. Raises UsageError naming an invalid line.
 
     >>> from pathlib import Path
     >>> block = Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')

@@ -1,4 +1,4 @@
-"""A corpus that is finished: preparing it again finds it as it is, and refuses to replace it by another."""
+"""Finished corpora: preparing one again returns it unchanged; it is never replaced by another."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ from cutaway.untrusted import quote, quote_path
 
 
 def find_finished(directory: Path, codec: TokenCodec, name: str, plan: CorpusPlan) -> Manifest | None:
-    """Return the manifest of the corpus that this preparation has already written; None if the directory has none.
+    """Return the manifest of the corpus if this preparation has already finished; None if the directory has none.
 
-    Raises UsageError if it holds the corpus of another preparation, naming what differs, or one that is damaged.
-    Sources are compared by path, size and time of change, which must be before that of the manifest.
+    Raises UsageError if the directory holds a different corpus, naming what differs, or a damaged one. Sources are
+    compared by path and size, and must not have been modified after the manifest.
 
     >>> from cutaway.data.inputs import Inputs
     >>> from cutaway.tokenizer.fast import Tokenizer
@@ -56,7 +56,7 @@ def _different_tokenizers(there: str, asked: str, *, same: bool) -> Iterator[str
 
 
 def _different_options(there: Mapping[str, object], asked: Mapping[str, object]) -> Iterator[str]:
-    """Describe the options that differ, of corpora of the same kind; one from before they were recorded has none."""
+    """Describe the options that differ between corpora of the same kind; an old corpus may not record its options."""
     if not there:
         yield "its options are not recorded"
     elif there.keys() == asked.keys():

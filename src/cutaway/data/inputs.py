@@ -1,4 +1,4 @@
-"""Inputs of a prepared corpus: everything but the tokenizer that its bytes depend on."""
+"""Inputs of a prepared corpus: everything that determines its bytes, except the tokenizer."""
 
 import filecmp
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cutaway.untrusted import quote_path
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything but the tokenizer that the bytes of a corpus depend on."""
+    """Everything that determines the bytes of a corpus, except the tokenizer."""
 
     sources: tuple[SourceFile, ...]
     valid_share: float
@@ -23,18 +23,18 @@ class Inputs:
     part_bytes: int
 
     def document(self) -> dict[str, object]:
-        """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
+        """Describe the inputs for comparison; files are identified by path, size and modification time."""
         files = [
             [str(source.path), source.n_bytes, source.split, source.path.stat().st_mtime_ns] for source in self.sources
         ]
         return {**vars(self), "sources": files}
 
     def lots(self) -> list[Lot]:
-        """Return the files in lots to read."""
+        """Group the files into lots."""
         return make_lots(self.sources, self.field, self.valid_share, self.block_bytes, self.part_bytes)
 
     def without(self, directory: Path) -> "Inputs":
-        """Return the inputs without the files in a directory."""
+        """Return a copy without the files in a directory."""
         own = directory.resolve()
         sources = tuple(source for source in self.sources if own not in source.path.resolve().parents)
         return replace(self, sources=sources)
@@ -47,10 +47,10 @@ def find_inputs(
     block_bytes: int = BLOCK_BYTES,
     part_bytes: int = PART_BYTES,
 ) -> Inputs:
-    """Find the files of a corpus. `valid` is the share of documents that are drawn for validation, or the files.
+    """Find the files of a corpus. `valid` is the share of documents to draw for validation, or the validation files.
 
-    Raises UsageError if one is missing or no file, or is both to train on and to validate on, or a number is out of
-    range.
+    Raises UsageError if a file is missing, is not a regular file, or is used for both training and validation, and for
+    a number out of range.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -68,7 +68,7 @@ def find_inputs(
 
 
 def check_files(sources: Sequence[SourceFile]) -> None:
-    """Raise UsageError for a pipe, a socket or a device, which cannot be read again when a preparation continues.
+    """Raise UsageError for a pipe, a socket or a device: they cannot be read again when a preparation resumes.
 
     >>> check_files([SourceFile(Path("/dev/null"), 0)])
     Traceback (most recent call last):
@@ -82,7 +82,7 @@ def check_files(sources: Sequence[SourceFile]) -> None:
 
 
 def _check_apart(train: Sequence[SourceFile], valid: Sequence[SourceFile]) -> None:
-    """Raise UsageError if a file to validate on, or a copy of it, is to be trained on."""
+    """Raise UsageError if a validation file, or a copy of it, is also a training file."""
     of_size: dict[int, list[Path]] = {}
     for source in train:
         of_size.setdefault(source.n_bytes, []).append(source.path)

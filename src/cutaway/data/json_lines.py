@@ -1,4 +1,4 @@
-"""JSON Lines: a line of a file is a JSON object."""
+"""JSON Lines: each line of a file is a JSON object."""
 
 import json
 
@@ -7,7 +7,7 @@ from cutaway.untrusted import quote
 
 
 def parse_json_line(line: bytes, place: str, what: str = "a JSON object") -> dict[str, object]:
-    """Parse a line, which must be `what`. Raises UsageError, which begins with `place`, for another.
+    """Parse a line, which must be an object; errors call it `what`. Raises UsageError, prefixed by `place`.
 
     >>> parse_json_line(b'{"text": "A robot"}', "a.jsonl:1")
     {'text': 'A robot'}
@@ -27,7 +27,7 @@ def parse_json_line(line: bytes, place: str, what: str = "a JSON object") -> dic
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error says, without the lines that it counts within the one line."""
+    """Return the reason of an error, without a line number, as there is only one line."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
     return str(error)

@@ -19,7 +19,7 @@ _MAX_BYTES = 1 << 28  # a source takes about 100 bytes
 
 @dataclass(frozen=True)
 class TokenizerEntry:
-    """The tokenizer that made the ids; `sha256` is that of its files (`disk.hash_files`)."""
+    """The tokenizer that encoded the corpus; `sha256` is the hash of its files (`disk.hash_files`)."""
 
     name: str
     n_vocab: int
@@ -30,7 +30,7 @@ class TokenizerEntry:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard: `file` is the name of its token ids; the SHA-256 is that of all its files, one after the other."""
+    """A shard. `file` is the name of its file of token ids; `sha256` is the hash of all its files, concatenated."""
 
     file: str
     tokens: int
@@ -40,7 +40,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class SplitEntry:
-    """Counts of a split. `bytes` are those of the text in UTF-8, `learned_tokens` the tokens that count as targets."""
+    """Counts of a split. `bytes` is the size of the text in UTF-8; `learned_tokens` is the number of targets."""
 
     tokens: int
     documents: int
@@ -51,7 +51,7 @@ class SplitEntry:
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was read: its path as given, its size in bytes, and its split, or None where documents are drawn."""
+    """A source file: its path as given, its size in bytes, and its split, or None if its documents are drawn."""
 
     path: str
     bytes: int
@@ -60,10 +60,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Contents of `manifest.json`. `control_literals` counts names of control tokens that stand in the text as text.
+    """Contents of `manifest.json`. `control_literals` counts names of control tokens that occur as text.
 
-    `options` is everything but files and tokenizer that the bytes depend on. `has_conversations` says that some of the
-    text to train on is messages.
+    `options` holds everything that determines the bytes, except files and tokenizer. `has_conversations` is True if
+    some of the training text is messages.
     """
 
     tokenizer: TokenizerEntry
@@ -76,13 +76,13 @@ class Manifest:
     has_conversations: bool = False
 
     def write(self, directory: Path) -> None:
-        """Write `manifest.json`, replacing another only by a whole one. Raises OSError if that fails."""
+        """Write `manifest.json`, replacing an existing one atomically. Raises OSError if that fails."""
         with replacing_file(directory / MANIFEST) as file:
             file.write((json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n").encode())
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read `manifest.json`. Raises UsageError if it is missing, malformed or of another format.
+    """Read `manifest.json`. Raises UsageError if it is missing, malformed or of an unsupported format version.
 
     >>> from tempfile import TemporaryDirectory
     >>> shard = ShardEntry("train-00000.tokens.npy", tokens=5, documents=1, sha256="")

@@ -1,7 +1,7 @@
-"""Preparing music: MIDI files or chorales to shards of token ids, each piece a document, with versions to train on.
+"""Preparing music: MIDI files or chorales to shards of token ids. Each piece is a document; training data is augmented.
 
-Pieces to train on are written several times, but for the first time at another pitch and, if they are performances, in
-another tempo, both drawn from the seed and the number of the piece. Pieces to validate on are written as they are.
+A training piece is written several times: first unchanged, then transposed and, if it is a performance, at another
+tempo. Both are drawn from the seed and the number of the piece. Validation pieces are written once, unchanged.
 """
 
 import json
@@ -30,7 +30,7 @@ from cutaway.music.performance import Performance
 from cutaway.music.satb16 import ChoraleCodec
 from cutaway.untrusted import quote, quote_path
 
-PIECES_PER_PART = 64  # what a stopped preparation loses at most
+PIECES_PER_PART = 64  # an interrupted preparation loses at most this many
 TRANSPOSITIONS = range(-3, 4)  # semitones, Magenta's
 STRETCHES = (0.95, 0.975, 1.0, 1.025, 1.05)
 CHORALE_TRANSPOSITIONS = range(-5, 7)  # to every key
@@ -40,7 +40,7 @@ _MAX_JSON = 1 << 26  # bytes of a file of chorales
 
 @dataclass(frozen=True)
 class MusicInputs:
-    """Everything but the codec that the bytes of a corpus of music depend on."""
+    """Everything that determines the bytes of a corpus of music, except the codec."""
 
     sources: tuple[SourceFile, ...]
     valid_share: float
@@ -48,14 +48,14 @@ class MusicInputs:
     seed: int
 
     def document(self) -> dict[str, object]:
-        """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
+        """Describe the inputs for comparison; files are identified by path, size and modification time."""
         files = [[str(s.path), s.n_bytes, s.split, s.path.stat().st_mtime_ns] for s in self.sources]
         return asdict(self) | {"sources": files}
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The ids of the versions of a piece, the first as it is, its split, and the number of its file."""
+    """The token ids of the versions of a piece, the unchanged one first, with its split and the number of its file."""
 
     split: str
     file: int
@@ -72,12 +72,12 @@ def prepare_music(
     seed: int = 1,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Manifest:
-    """Write the music in `files` into the directory `out`, each piece to train on in so many versions.
+    """Write the music in `files` to the directory `out`, each training piece in `copies` versions.
 
-    "perf388" reads MIDI files and folders of them; `valid` is the share of pieces that are drawn for validation, or
-    the files that are. "satb16" reads JSON files with lists of chorales under "train" and "valid". A preparation that
-    was interrupted continues when it is called again, and one that is finished is left as it is. Raises UsageError for
-    invalid files or arguments.
+    "perf388" reads MIDI files and folders of them; `valid` is the share of pieces to draw for validation, or the
+    validation files. "satb16" reads JSON files with lists of chorales under "train" and "valid". Calling it again
+    resumes an interrupted preparation, and leaves a finished one unchanged. Raises UsageError for invalid files or
+    arguments.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -106,7 +106,7 @@ def prepare_music(
 
 
 def find_midi(files: Sequence[str | Path], split: str | None = None) -> list[SourceFile]:
-    """List MIDI files, and those in folders, in the order of their paths. Raises UsageError if there are none.
+    """List MIDI files, also those in folders, in the order of their paths. Raises UsageError if there are none.
 
     >>> find_midi(["nowhere"])
     Traceback (most recent call last):
@@ -202,12 +202,12 @@ def _chorales(inputs: MusicInputs) -> Iterator[Piece]:
 
 
 def _transposed(chorale: satb16.Chorale, semitones: int) -> list[int]:
-    """Return the ids of a chorale at another pitch, none where a voice would leave the range."""
+    """Return the ids of a transposed chorale; [] if a voice would leave the range."""
     return ChoraleCodec().encode(satb16.transposed(chorale, semitones) or [])
 
 
 def _read_chorales(path: Path) -> Mapping[str, Sequence[satb16.Chorale]]:
-    """Read lists of chorales by split. Raises UsageError unless they are lists of steps of whole numbers."""
+    """Read lists of chorales by split. Raises UsageError unless they are lists of steps of integers."""
     with open_bytes(path) as (stream, _):
         data = stream.read(_MAX_JSON + 1)
     if len(data) > _MAX_JSON:

@@ -1,4 +1,4 @@
-"""Preparing a corpus: text files to shards of token ids, with the same bytes whatever the number of workers."""
+"""Preparing a corpus: text files to shards of token ids, with the same bytes for any number of workers."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -22,7 +22,7 @@ from cutaway.tokenizer.reading import FileTokenizer
 
 @dataclass(frozen=True)
 class Progress:
-    """Bytes of the files that were read, of how many, and tokens written so far."""
+    """Bytes read, total bytes of the files, and tokens written so far."""
 
     done: int
     total: int
@@ -43,13 +43,12 @@ def prepare(
     block_bytes: int = BLOCK_BYTES,
     part_bytes: int = PART_BYTES,
 ) -> Manifest:
-    """Write the corpus in `files` (plain text, JSON Lines, Parquet, folders of them) into the directory `out`.
+    """Write the corpus in `files` (plain text, JSON Lines, Parquet, folders of them) to the directory `out`.
 
-    `valid` is the share of documents that are drawn for validation, or the files that are. `name` is what the manifest
-    calls the tokenizer, which is GPT-2's by default. With `ray`, the address of a cluster or "local", that encodes.
-    A preparation that was interrupted continues when it is called again, and one that is finished is left as it is.
-    With more than one worker the calling script needs `if __name__ == "__main__":`. Raises UsageError for invalid files
-    or arguments.
+    `valid` is the share of documents to draw for validation, or the validation files. The default tokenizer is GPT-2's;
+    `name` is its name in the manifest. `ray`, the address of a cluster or "local", encodes with Ray. Calling it again
+    resumes an interrupted preparation, and leaves a finished one unchanged. With more than one worker, the calling
+    script needs `if __name__ == "__main__":`. Raises UsageError for invalid files or arguments.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -61,12 +60,12 @@ def prepare(
     check_int("workers", workers, 1)
     files = [files] if isinstance(files, str | Path) else files
     inputs = find_inputs(files, valid, field, block_bytes, part_bytes)
-    if (directory / PROGRESS).exists():  # what was begun in one of the folders is none of its text
+    if (directory / PROGRESS).exists():  # an unfinished corpus in an input folder is not input
         inputs = inputs.without(directory)
     if not inputs.sources:
         raise UsageError("no files to prepare")
     codec = Tokenizer.gpt2() if tokenizer is None else tokenizer
-    start_token(codec)  # before workers ask for it
+    start_token(codec)  # raises here, not in a worker
     finished = find_finished(directory, codec, name, inputs)
     if finished is not None:
         return finished
@@ -83,7 +82,7 @@ def prepare(
 def _encode(
     lots: Sequence[Lot], writer: CorpusWriter, codec: FileTokenizer, inputs: Inputs, workers: int, ray: str | None
 ) -> Generator[EncodedBlock, None, None]:
-    """Encode the blocks of what is not written yet, in their order."""
+    """Encode the blocks that are not written yet, in order."""
     if ray is None:
         blocks = (block for lot in lots for block in lot.blocks(writer.done))
         return encode_blocks(blocks, writer.directory / TOKENIZER, inputs.valid_share, inputs.field, workers)
@@ -93,9 +92,9 @@ def _encode(
 
 
 def read_texts(files: Sequence[str | Path], field: str = "text") -> Iterator[str]:
-    """Yield the text of files that `prepare` takes, in pieces that are cut before white space.
+    """Yield the text of files that `prepare` accepts, in pieces that are cut before white space.
 
-    Raises UsageError for files that are invalid.
+    Raises UsageError for invalid files.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:

@@ -1,7 +1,8 @@
-"""Encoding blocks with Ray Data, on the machines of a cluster: for a corpus that outgrows one of them.
+"""Encoding blocks with Ray Data on a cluster, for a corpus that is too large for one machine.
 
-The functions are those of one machine, and Ray keeps their order, so the shards are the same to the byte. Files are
-read on the cluster, so every machine must see them under the same path; shards are written by the caller.
+The same functions encode, and Ray preserves the order of blocks, so that the shards are byte-identical to those of one
+machine. Files are read on the cluster: every machine must see them under the same path. Shards are written by the
+caller.
 """
 
 import logging
@@ -17,13 +18,13 @@ from cutaway.errors import UsageError
 from cutaway.untrusted import quote
 
 LOCAL = "local"
-_GROUP_BYTES = 1 << 23  # of blocks that Ray moves together
+_GROUP_BYTES = 1 << 23  # size of a group of blocks that Ray moves together
 
 Rows = dict[str, NDArray[np.object_]]
 
 
 def read_lots(rows: Rows, done: frozenset[PartId]) -> Iterator[Rows]:
-    """Read the blocks of the lots in `rows`, one at a time; a file that is invalid ends them with its error.
+    """Read the blocks of the lots in `rows`, one at a time. An invalid file yields its error as the last row.
 
     >>> from pathlib import Path
     >>> from cutaway.data.sources import SourceFile
@@ -41,7 +42,7 @@ def read_lots(rows: Rows, done: frozenset[PartId]) -> Iterator[Rows]:
 
 
 def encode_rows(rows: Rows, encoder: Encoder) -> Rows:
-    """Encode the blocks in `rows`; an invalid document becomes its error.
+    """Encode the blocks in `rows`; a block with an invalid document is replaced by its error.
 
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> rows = {"block": np.array([UsageError("a.txt: not UTF-8")], np.object_)}
@@ -61,7 +62,7 @@ def _encoded(block: Block | UsageError, encoder: Encoder) -> EncodedBlock | Usag
 def encode_on_ray(
     lots: Sequence[Lot], done: frozenset[PartId], encoder: Encoder, address: str
 ) -> Generator[EncodedBlock, None, None]:
-    """Read and encode lots, in their order, on the cluster at an address; "local" starts one on this machine.
+    """Read and encode lots, in order, on the cluster at an address; "local" starts one on this machine.
 
     Raises UsageError if Ray or its cluster is missing, or for an invalid document.
     """
@@ -85,7 +86,7 @@ def encode_on_ray(
         context.enable_progress_bars = False
         context.target_max_block_size = _GROUP_BYTES
         rows = data.from_items([{"lot": lot} for lot in lots], override_num_blocks=len(lots))
-        # With other needs than encoding, reading stays a step of its own, and the blocks of one file go to all.
+        # Other resources than for encoding keep Ray from fusing both steps, so that all workers share a file's blocks.
         blocks = rows.map_batches(read_lots, batch_size=1, fn_args=(done,), num_cpus=0.5)
         for row in blocks.map_batches(encode_rows, batch_size=1, fn_args=(encoder,)).iter_rows():
             if isinstance(row["block"], UsageError):

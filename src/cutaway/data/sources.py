@@ -21,13 +21,13 @@ from cutaway.untrusted import quote, quote_path
 LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
 PLAIN = (".txt", ".text", ".md")
-_IN_FOLDERS = (*PLAIN, ".jsonl", ".ndjson", *PARQUET)  # a file that is named may be called anything
-_OF_TOKENIZERS = ("merges.txt", "vocab.txt")  # of models and corpora, which folders of text may hold
+_IN_FOLDERS = (*PLAIN, ".jsonl", ".ndjson", *PARQUET)  # a file given by name may have any suffix
+_OF_TOKENIZERS = ("merges.txt", "vocab.txt")  # of models and corpora that are in folders of text
 Tap = Callable[[memoryview], object]
 COMPRESSED = (".xz", ".gz", ".zst")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".bz2", ".7z")
-_COMPRESSED_READ = 1 << 14  # compressed bytes at a time, which can become a thousand times as many
-_BUFFER = 1 << 20  # bytes; a buffer fills every read, which the decompressors alone do not
+_COMPRESSED_READ = 1 << 14  # compressed bytes at a time; they may expand a thousandfold
+_BUFFER = 1 << 20  # bytes; buffering makes reads return all the bytes requested, unlike the decompressors
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SourceFile:
 
     @property
     def kind(self) -> str:
-        """Suffix that says how to read the file, without that of its compression.
+        """Suffix that determines how to read the file, without the suffix of its compression.
 
         >>> SourceFile(Path("a.jsonl.xz"), 0).kind
         '.jsonl'
@@ -49,7 +49,7 @@ class SourceFile:
 
 
 def kind_of(path: Path) -> str:
-    """Return the suffix that says how to read a file, in lower case, without that of its compression.
+    """Return the suffix that determines how to read a file, in lower case, without the suffix of its compression.
 
     >>> kind_of(Path("a.jsonl.xz")), kind_of(Path("README"))
     ('.jsonl', '')
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> str:
 
 
 def is_plain_text(path: Path) -> bool:
-    """Return True for a file that is one text, and no records.
+    """Return True for a file that holds one text, not records.
 
     >>> is_plain_text(Path("poems.txt.xz")), is_plain_text(Path("pairs.jsonl"))
     (True, False)
@@ -68,7 +68,7 @@ def is_plain_text(path: Path) -> bool:
 
 
 def find_sources(paths: Iterable[Path], split: str | None = None) -> list[SourceFile]:
-    """List the files, and those in the folders, in the order of their paths, without hidden ones and tokenizers'.
+    """List the files, also those in folders, in the order of their paths, without hidden and tokenizer files.
 
     Raises UsageError for a path that is missing, or a folder without text.
 
@@ -97,9 +97,9 @@ def _find(path: Path, split: str | None) -> list[SourceFile]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """List the files in a folder and those below it, in order, without hidden ones; links to folders are not followed.
+    """List the files in a folder and its subfolders, sorted, without hidden files. Links to folders are not followed.
 
-    Raises UsageError for a folder that cannot be read, and for a link to nothing.
+    Raises UsageError for a folder that cannot be read, and for a broken link.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -128,11 +128,11 @@ def _is_text(path: Path) -> bool:
 
 @contextmanager
 def open_bytes(path: Path, tap: Tap | None = None) -> Iterator[tuple[BufferedReader, Callable[[], int]]]:
-    """Open a file, decompressed by its suffix and without the byte order mark of Windows, with a function that gives
-    the position in the file itself.
+    """Open a file, decompress it by its suffix and skip a UTF-8 byte order mark.
 
-    `tap` is called with the bytes of the file itself as they are read: with all of them, once the stream has ended.
-    Raises UsageError, also while it is read, if the file cannot be read or decompressed.
+    Yields the stream and a function that returns the position in the compressed file. `tap` is called with the
+    compressed bytes as they are read; by the end of the stream it has received all of them. Raises UsageError, also
+    while the stream is read, if the file cannot be read or decompressed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -160,7 +160,7 @@ def open_bytes(path: Path, tap: Tap | None = None) -> Iterator[tuple[BufferedRea
 
 
 def decode_text(data: bytes, place: str, first_line: int = 1) -> str:
-    """Decode UTF-8, of which the first line is of that number. Raises UsageError naming line and byte of what is not.
+    """Decode UTF-8; `first_line` is the number of its first line. Raises UsageError naming line and byte if invalid.
 
     >>> decode_text(b"A robot", "a.txt")
     'A robot'
@@ -179,7 +179,7 @@ def decode_text(data: bytes, place: str, first_line: int = 1) -> str:
 
 
 def is_utf16(data: bytes) -> bool:
-    """Return True for text that begins with a mark of UTF-16.
+    """Return True for data that begins with a UTF-16 byte order mark.
 
     >>> is_utf16("A robot".encode("utf-16"))
     True
@@ -188,7 +188,7 @@ def is_utf16(data: bytes) -> bool:
 
 
 class _Tapped(RawIOBase):
-    """A stream whose bytes are also given to a function."""
+    """A stream that also passes its bytes to a function."""
 
     def __init__(self, raw: BufferedReader, tap: Tap) -> None:
         self._raw = raw
@@ -231,10 +231,10 @@ class _Frame(Protocol):
 
 
 class _FramedStream(RawIOBase):
-    """Decompressed bytes of frames, each read by a new decompressor, perhaps with padding after them.
+    """Decompresses concatenated frames, each with a new decompressor; padding after a frame is skipped.
 
-    Unlike the streams of lzma and zstandard it raises an error if the last frame is not whole, or another follows that
-    is damaged, which they take for the end.
+    Raises an error if the last frame is incomplete or a later frame is damaged; the streams of lzma and zstandard treat
+    both as the end.
     """
 
     def __init__(self, raw: BufferedReader, start: Callable[[], _Frame], padding: bytes = b"") -> None:
@@ -242,14 +242,14 @@ class _FramedStream(RawIOBase):
         self._start = start
         self._padding = padding
         self._frame = start()
-        self._rest = b""  # of what was read, after the frame
+        self._rest = b""  # bytes read past the end of the frame
         self._data = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # or another buffer
-        """Decompress into a buffer; returns the number of bytes, 0 at the end."""
+        """Decompress into a buffer; return the number of bytes, 0 at the end."""
         view = memoryview(buffer)
         while not self._data:
             compressed = self._rest or self._raw.read(_COMPRESSED_READ)
@@ -278,7 +278,7 @@ class _FramedStream(RawIOBase):
 
 
 def extra(module: str, what: str) -> ModuleType:
-    """Import a module of a package that not everybody needs. Raises UsageError that names it if it is missing.
+    """Import a module of an optional package. Raises UsageError naming the package if it is missing.
 
     >>> extra("no_such_module", "Such files")
     Traceback (most recent call last):
@@ -293,7 +293,7 @@ def extra(module: str, what: str) -> ModuleType:
 
 
 def count_rows(path: Path) -> int:
-    """Count the rows of a Parquet file. Raises UsageError for a file that is none.
+    """Count the rows of a Parquet file. Raises UsageError if it is not one.
 
     >>> from tempfile import TemporaryDirectory
     >>> import pyarrow
@@ -309,7 +309,7 @@ def count_rows(path: Path) -> int:
 
 
 def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> Iterator[dict[str, object]]:
-    """Yield the rows of a Parquet file, their wanted columns alone. Raises UsageError if there are none of these.
+    """Yield the rows of a Parquet file, with only the wanted columns. Raises UsageError if it has none of them.
 
     >>> next(parquet_rows(Path("nowhere.parquet"), ["text"]))
     Traceback (most recent call last):
@@ -328,10 +328,10 @@ def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> 
 
 
 def _parquet_row(batch: Any, place: str) -> dict[str, object]:
-    """Return the one row of a batch. Raises UsageError, which begins with `place`, for text that is not UTF-8."""
+    """Return the only row of a batch. Raises UsageError, prefixed by `place`, for text that is not UTF-8."""
     try:
         [row] = batch.to_pylist()
-    except UnicodeDecodeError:  # Arrow itself does not look
+    except UnicodeDecodeError:  # Arrow itself does not check
         raise UsageError(f"{place}: not UTF-8; write the file with text in UTF-8") from None
     found: dict[str, object] = row
     return found
@@ -339,7 +339,7 @@ def _parquet_row(batch: Any, place: str) -> dict[str, object]:
 
 @contextmanager
 def _parquet_file(path: Path, tap: Tap | None = None) -> Iterator[Any]:
-    """Open a Parquet file. Raises UsageError, also while it is read, if that fails."""
+    """Open a Parquet file. Raises UsageError, also while it is read, if it cannot be read."""
     parquet = extra("pyarrow.parquet", "Parquet files")
     arrow = import_module("pyarrow")
     place = quote_path(path)

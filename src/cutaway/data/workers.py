@@ -24,7 +24,7 @@ _encoder: list[Encoder] = []  # of a worker process
 def encode_blocks(
     blocks: Iterable[Block], tokenizer: Path, share: float, field: str, workers: int
 ) -> Generator[EncodedBlock, None, None]:
-    """Encode blocks, in their order, with the tokenizer in a directory: here, or in several processes.
+    """Encode blocks, in order, with the tokenizer in a directory: in this process, or in several worker processes.
 
     Raises UsageError for an invalid document, CutawayError if a process dies.
 
@@ -40,11 +40,11 @@ def encode_blocks(
     if workers == 1:
         yield from map(Encoder(read_tokenizer(tokenizer), share, field).encode, blocks)
         return
-    # A process that is spawned gets little with it: where it dies early, a pipe that is full would never be read.
+    # Workers receive little at their start: if one died early, writing more than a pipe holds would block forever.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer, share, field))
     try:
         yield from _in_order(pool, blocks, _AHEAD * workers)
-    except (BrokenProcessPool, BrokenPipeError):  # the pipe to a worker, or to the tracker that Python starts first
+    except (BrokenProcessPool, BrokenPipeError):  # the pipe to a worker, or to Python's resource tracker
         raise CutawayError(
             "a worker process died, perhaps of too little memory; the same command continues, with fewer --workers"
         ) from None
@@ -54,7 +54,7 @@ def encode_blocks(
 
 def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[Block], ahead: int) -> Iterator[EncodedBlock]:
     waiting: deque[Future[EncodedBlock]] = deque()
-    resource_tracker.ensure_running()  # which is started unblocked, and would unblock
+    resource_tracker.ensure_running()  # now, because starting it unblocks signals
     for block in blocks:
         with _without_interrupt():
             waiting.append(pool.submit(_encode, block))
@@ -66,10 +66,10 @@ def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[Block], ahead: int) ->
 
 @contextmanager
 def _without_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment; processes that are started in it never hear of one, and end when told to.
+    """Defer Ctrl-C. Processes started inside inherit the blocked signal, so they ignore Ctrl-C and end when told to.
 
-    They inherit the blocked signal. Blocking holds it back in this thread alone: where NumPy's threads take it, Python
-    would still interrupt this one, in the middle of what a new process is told, so the handler waits too.
+    Blocking affects this thread only. If one of NumPy's threads receives the signal, Python would still interrupt this
+    thread while it sends data to a new process, so the handler is deferred too.
     """
     held: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
@@ -93,7 +93,7 @@ def _start_worker(tokenizer: Path, share: float, field: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it was killed, so that it does not wait for ever."""
+    """Exit when the parent process is killed, so that this process does not wait forever."""
     parent = parent_process()
     if parent is not None:
         parent.join()

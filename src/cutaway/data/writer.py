@@ -1,7 +1,7 @@
-"""Writing a prepared corpus part by part, so that a preparation that was stopped continues after the last whole part.
+"""Writing a prepared corpus part by part, so that an interrupted preparation resumes after the last complete part.
 
-`progress.jsonl` holds the plan in its first line and then a line for each part whose shards are on the disk; the
-manifest is written last, and takes its place.
+`progress.jsonl` holds the plan in its first line, then one line for each part whose shards are flushed to disk. The
+manifest is written last and replaces it.
 """
 
 import json
@@ -34,7 +34,7 @@ PROGRESS = "progress.jsonl"
 
 @dataclass(frozen=True)
 class WrittenSplit:
-    """A shard that is on the disk, and the counts of its split that it has not itself."""
+    """A shard that is flushed to disk, with counts that its `ShardEntry` does not hold."""
 
     shard: ShardEntry
     bytes: int
@@ -44,7 +44,7 @@ class WrittenSplit:
 
 @dataclass(frozen=True)
 class WrittenPart:
-    """Shards of a part."""
+    """The shards of a part."""
 
     part: PartId
     splits: Mapping[str, WrittenSplit]
@@ -53,7 +53,7 @@ class WrittenPart:
 
 
 class CorpusPlan(Protocol):
-    """Everything but the tokenizer that the bytes of a corpus depend on."""
+    """Everything that determines the bytes of a corpus, except the tokenizer."""
 
     @property
     def sources(self) -> tuple[SourceFile, ...]: ...
@@ -62,14 +62,14 @@ class CorpusPlan(Protocol):
     def valid_share(self) -> float: ...
 
     def document(self) -> dict[str, object]:
-        """Describe the plan for a comparison."""
+        """Describe the plan for comparison."""
 
 
 class CorpusWriter:
-    """Writes encoded blocks, in their order, into shards; a new part begins new shards.
+    """Writes encoded blocks, in order, to shards; each part has its own shards.
 
-    As a context it leaves nothing behind if an expected error ends it before a part is whole. Raises UsageError, before
-    anything is written, if the directory holds another corpus, or the parts of another plan.
+    As a context manager it removes its files if an expected error occurs before the first part is complete. Raises
+    UsageError, before anything is written, if the directory holds another corpus, or parts of another plan.
     """
 
     def __init__(self, directory: Path, tokenizer: TokenCodec, name: str, inputs: CorpusPlan) -> None:
@@ -103,7 +103,7 @@ class CorpusWriter:
 
     @property
     def done(self) -> frozenset[PartId]:
-        """Parts whose shards are on the disk."""
+        """Parts whose shards are flushed to disk."""
         return frozenset(part.part for part in self._parts)
 
     @property
@@ -113,7 +113,10 @@ class CorpusWriter:
         return written + sum(len(split.ids) for block in self._open for split in block.splits.values())
 
     def add(self, block: EncodedBlock) -> None:
-        """Add a block to its part, after writing the shards of the part before. Raises CutawayError if that fails."""
+        """Add a block to its part; if the part is new, first write the shards of the previous part.
+
+        Raises CutawayError if writing fails.
+        """
         if self._open and self._open[0].part != block.part:
             with _write_errors(self.directory):
                 self._write_part()
@@ -122,8 +125,8 @@ class CorpusWriter:
     def finish(self) -> Manifest:
         """Write the last shards and the manifest.
 
-        Raises UsageError if a split that was asked for has no text, or a file has changed since the preparation began,
-        after what was written is removed, and CutawayError if something cannot be written.
+        Raises UsageError if a requested split has no text or a file has changed since the preparation began; the files
+        written so far are removed first. Raises CutawayError if writing fails.
         """
         with _write_errors(self.directory):
             return self._finish()
@@ -158,14 +161,14 @@ class CorpusWriter:
             raise UsageError(f"{place}: holds a prepared corpus already; choose another --out, or remove it")
         if self.directory.exists() and not self.directory.is_dir():
             raise UsageError(f"{place}: is not a directory; choose another --out")
-        is_begun = (self.directory / PROGRESS).exists()  # which is written first and removed last
+        is_begun = (self.directory / PROGRESS).exists()  # written first and removed last
         if self.directory.exists() and not is_begun and any(self.directory.iterdir()):
             raise UsageError(f"{place}: is not an empty directory; choose another --out")
 
     def _resume(self, path: Path, plan: Mapping[str, object]) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]  # a crash can cut the last one short
-        if len(whole) < 2:  # nothing was finished
+        whole = [line for line in lines if line.endswith(b"\n")]  # a crash can truncate the last line
+        if len(whole) < 2:  # no part was finished
             shutil.rmtree(self.directory / TOKENIZER, ignore_errors=True)
             os.truncate(path, 0)
             return
@@ -215,7 +218,7 @@ class CorpusWriter:
         return WrittenSplit(shard, sum(block.n_bytes for block in blocks), n_learned, masked)
 
     def _masked_parts(self) -> list[WrittenPart]:
-        """Give every shard a mask if one has."""
+        """Give every shard a mask if any shard has one."""
         masked = [split.masked for part in self._parts for split in part.splits.values()]
         if any(masked) == all(masked):
             return self._parts
@@ -233,7 +236,7 @@ class CorpusWriter:
         return replace(split, shard=shard, masked=True)
 
     def _check_unchanged(self) -> None:
-        """Raise UsageError if a file has been written to, or is gone: what was read may be neither of its texts."""
+        """Raise UsageError if a source has been modified or removed: a mix of old and new text may have been read."""
         for source, before in zip(self._inputs.sources, self._versions, strict=True):
             now = _version(source.path)
             if now is None or now != before or now[0] != source.n_bytes:
@@ -267,13 +270,13 @@ class CorpusWriter:
         return "share, or a file to validate on"
 
     def _discard(self) -> None:
-        """Remove what was written, so that nothing is in the way of the next preparation."""
+        """Remove all files written, so that the next preparation can start from scratch."""
         for split in (split for part in self._parts for split in part.splits.values()):
             for path in self._files(split.shard, split.masked):
                 path.unlink(missing_ok=True)
         shutil.rmtree(self.directory / TOKENIZER, ignore_errors=True)
         (self.directory / PROGRESS).unlink(missing_ok=True)
-        with suppress(OSError):  # of one that is not empty
+        with suppress(OSError):  # a folder is not empty
             for path in self._new_folders:
                 path.rmdir()
 
@@ -298,7 +301,7 @@ def describe_sources(plan: CorpusPlan) -> tuple[Source, ...]:
 
 
 def describe_options(plan: CorpusPlan) -> dict[str, object]:
-    """Describe everything but the files of a plan for the manifest.
+    """Describe a plan for the manifest, except for its files.
 
     >>> from cutaway.data.inputs import Inputs
     >>> describe_options(Inputs((), valid_share=0.1, field="text", block_bytes=100, part_bytes=200))
@@ -322,7 +325,7 @@ def describe_tokenizer(tokenizer: TokenCodec, name: str, directory: Path) -> Tok
 
 @contextmanager
 def _write_errors(directory: Path) -> Iterator[None]:
-    """Turn errors of writing into a CutawayError of one line."""
+    """Turn write errors into a one-line CutawayError."""
     try:
         yield
     except OSError as error:
@@ -333,7 +336,7 @@ def _write_errors(directory: Path) -> Iterator[None]:
 
 
 def _version(path: Path) -> tuple[int, int] | None:
-    """Return what differs once a file has been written to: its size and when it was; None if it is gone."""
+    """Return the size and modification time of a file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -346,7 +349,7 @@ def _mask(block: EncodedSplit) -> NDArray[np.bool_]:
 
 
 def _write_array(path: Path, array: NDArray[np.generic]) -> None:
-    """Write what `np.save` writes, which on a full disk raises an error without its reason."""
+    """Write an array as `np.save` does, whose error on a full disk lacks the reason."""
     with replacing_file(path) as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(array.data)
