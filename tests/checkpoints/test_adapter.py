@@ -144,6 +144,9 @@ def test_an_adapter_has_the_side_files_of_its_model_where_it_has_none_of_its_own
     save_checkpoint(tmp_path / "base", tiny_weights(), side_files=of_base)
     save_adapter(tmp_path / "adapter", random_adapter(str(tmp_path / "base")), {CHAT_TEMPLATE_FILE: "own"})
     assert open_source(str(tmp_path / "adapter")).side_files() == {TASK: "base", CHAT_TEMPLATE_FILE: "own"}
+    assert open_source(str(tmp_path / "adapter")).chat_template() == "own"
+    save_adapter(tmp_path / "without", random_adapter(str(tmp_path / "base")))
+    assert open_source(str(tmp_path / "without")).chat_template() == "base"
 
 
 def test_an_adapter_has_the_template_error_of_its_model_where_it_has_no_template_of_its_own(tmp_path: Path) -> None:
