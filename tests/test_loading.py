@@ -39,7 +39,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_the_library_the_reference_runs_and_says_why() -> None:
     with pytest.warns(RuntimeWarning, match="the library is not built; running the reference engine, which is slow"):
         assert make_engine(WEIGHTS).name == "reference"
-    with pytest.raises(UsageError, match="none of its own to set; and the library is not built"):
+    with pytest.raises(UsageError, match="no threads of its own; and the library is not built"):
         make_engine(WEIGHTS, threads=2)
     with pytest.raises(UsageError, match="with the reference engine, not 'int8'; and the library is not built"):
         make_engine(WEIGHTS, "int8")

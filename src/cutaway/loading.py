@@ -99,5 +99,5 @@ def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> 
     if dtype not in (None, "float32"):
         raise UsageError(f"dtype must be float32 with the reference engine, not {dtype!r}")
     if threads is not None:
-        raise UsageError("threads must be left out with the reference engine, which has none of its own to set")
+        raise UsageError("threads must be left out with the reference engine, which has no threads of its own")
     return ReferenceEngine(weights)

@@ -270,7 +270,7 @@ class Model:
         if length > n_ctx and not settings.context_shift:
             raise UsageError(
                 f"the prompt is {length:,} tokens long with the last message alone; the context holds {n_ctx:,};"
-                " shorten the message, or what the system says"
+                " shorten the last message or the system message"
             )
         return kept
 

@@ -195,7 +195,7 @@ C_FC = "transformer.h.1.mlp.c_fc.weight"
         (
             STATE | {"transformer.wpe.weight": np.ones(4, np.float32)},
             {},
-            r"wpe.weight has the shape \(4,\), and not that of",
+            r"wpe.weight has the shape \(4,\), but must be a matrix",
         ),
         (STATE, {"n_layer": 3}, "model_args says n_layer is 3, but the tensors have 2"),
         (STATE, {"block_size": 1024}, "model_args says n_ctx is 1024, but the tensors have 48"),

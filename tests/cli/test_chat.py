@@ -150,7 +150,7 @@ def test_a_message_too_long_for_the_context_is_refused_and_changes_nothing(model
     result = chat(model, "--json", stdin=b"One\n" + long + b"Two\n")
     assert result.err == (
         "cutaway: the prompt is 506 tokens long with the last message alone; the context holds 32;"
-        " shorten the message, or what the system says\n"
+        " shorten the last message or the system message\n"
     )
     later = chat(model, stdin=b"One\n" + long + b"one two three four five six\n" * 4)
     assert later.err == result.err + "cutaway: the context of 32 tokens is full: the oldest messages are not read\n"

@@ -162,7 +162,10 @@ def test_messages_may_be_a_tuple(model: cutaway.Model) -> None:
 
 def test_a_message_too_long_for_the_context_is_refused_unless_it_is_shifted(model: cutaway.Model) -> None:
     messages = [{"role": "user", "content": "x " * 99}]
-    with pytest.raises(UsageError, match="with the last message alone; the context holds 64; shorten the message"):
+    with pytest.raises(
+        UsageError,
+        match="with the last message alone; the context holds 64; shorten the last message or the system message",
+    ):
         model.fit_messages(messages)
     assert model.fit_messages(messages, context_shift=True) == messages
     assert len(model.chat(messages, context_shift=True, max_new_tokens=3, ignore_eos=True).ids) == 3

@@ -445,7 +445,7 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path, role: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.txt").write_text("text")
     files = {"files": [tmp_path / "a.txt"], "valid": [tmp_path / "a.txt"]} | {role: [tmp_path / "pipe"]}
-    with pytest.raises(UsageError, match="pipe: is no regular file; write what it gives into one"):
+    with pytest.raises(UsageError, match="pipe: is not a regular file; save its content to one"):
         prepare(files["files"], tmp_path / "tokens", valid=files["valid"])
 
 
@@ -560,7 +560,7 @@ def test_an_error_of_writing_is_named_and_the_same_command_continues(
 
     with monkeypatch.context() as patched:
         patched.setattr("cutaway.data.writer._write_array", write)
-        complaint = f"^{tmp_path / 'tokens'}: cannot be written: No space left on device; mend that, and the same"
+        complaint = f"^{tmp_path / 'tokens'}: cannot be written: No space left on device; fix that, and the same"
         with pytest.raises(CutawayError, match=complaint):
             prepare_small([corpus], tmp_path / "tokens", valid=0.1)
     prepare_small([corpus], tmp_path / "tokens", valid=0.1)

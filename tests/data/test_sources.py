@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: py
 def test_a_link_to_nothing_in_a_folder_is_named(tmp_path: Path, target: str) -> None:
     (tmp_path / "b.txt").write_text("text")
     (tmp_path / "a.txt").symlink_to(target)
-    with pytest.raises(UsageError, match=r"a\.txt: is a link to nothing; mend or remove it"):
+    with pytest.raises(UsageError, match=r"a\.txt: is a broken link; fix or remove it"):
         find_sources([tmp_path])
 
 

@@ -229,7 +229,7 @@ def test_a_token_that_overflows_harms_no_earlier_one(make: Make) -> None:
 @every_engine
 def test_prefix_attention_is_refused(make: Make) -> None:
     engine = make(tiny_weights(relative_positions=9))
-    with pytest.raises(UsageError, match="a model with relative positions has causal attention only"):
+    with pytest.raises(UsageError, match="a model with relative positions has only causal attention"):
         engine.forward([[1, 2, 3]], n_prefix=[2])
     assert_logits_close(engine.forward([[1, 2, 3]], n_prefix=[0]), engine.forward([[1, 2, 3]]))
 

@@ -106,7 +106,7 @@ def test_running_status_is_read() -> None:
 def test_system_exclusive_and_meta_messages_end_running_status() -> None:
     data = wrap(bytes([0, 0x90, 60, 64, 0, SYSEX, 2, 1, 0xF7, 0, 61, 64]))
     [problem] = parse_midi(data).problems
-    assert problem == "track 1: the byte 0x3d is no status; read up to tick 0"
+    assert problem == "track 1: the byte 0x3d is not a status byte; read up to tick 0"
 
 
 def test_real_time_messages_are_left_out() -> None:
@@ -165,7 +165,7 @@ def test_what_is_no_midi_file_is_one_line(data: bytes, reason: str) -> None:
     [
         (b"\xff\xff\xff\xff\x7f", "a number has more than four bytes"),
         (b"\0\x90\x3c", "it is cut short"),
-        (b"\0\x3c\x40", "the byte 0x3c is no status"),
+        (b"\0\x3c\x40", "the byte 0x3c is not a status byte"),
         (b"\0\xff\x51\x03\x07", "it is cut short"),
     ],
 )

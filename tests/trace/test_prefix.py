@@ -78,6 +78,6 @@ def test_a_prefix_is_at_most_the_text() -> None:
 
 def test_prefixes_are_refused_with_relative_positions() -> None:
     weights = tiny_weights(relative_positions=9)
-    with pytest.raises(UsageError, match="a model with relative positions has causal attention only"):
+    with pytest.raises(UsageError, match="a model with relative positions has only causal attention"):
         Trace(weights.config, weights.arrays, None, IDS, n_prefix=2)
     assert Trace(weights.config, weights.arrays, None, IDS, n_prefix=0)["logits"].any()

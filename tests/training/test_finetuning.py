@@ -588,7 +588,7 @@ def test_a_model_of_relative_positions_learns_in_a_shorter_context_but_no_prefix
     shape = GPT2Config(n_vocab=257, n_ctx=64, n_embd=16, n_head=2, n_layer=1, relative_positions=60)
     save_checkpoint(tmp_path / "model", random_weights(shape, std=0.05), tokenizer=BYTES)
     model = str(tmp_path / "model")
-    with pytest.raises(UsageError, match="a model with relative positions has causal attention only"):
+    with pytest.raises(UsageError, match="a model with relative positions has only causal attention"):
         fine_tune(config(model, reversals(tmp_path), task="reverse"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     data = lines(tmp_path / "a.jsonl", *({"text": f"A robot number {n}"} for n in range(8)))

@@ -277,7 +277,7 @@ def test_a_run_that_is_stopped_says_that_it_is_saved_only_if_it_is(
 @pytest.mark.parametrize(
     ("first", "rest"),
     [
-        (3, "no checkpoint is saved: the same command starts anew"),
+        (3, "no checkpoint was saved: the same command starts from scratch"),
         (8, "the last checkpoint is that of step 5: the same command resumes there"),
     ],
 )
@@ -365,7 +365,7 @@ def test_what_cannot_be_compiled_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str, reason: str
 ) -> None:
     monkeypatch.setattr(Trainer, "accumulate", failing(_Compilation(message)))
-    complaint = f"^torch.compile failed: {re.escape(reason)}; mend that, or leave out --compile$"
+    complaint = f"^torch.compile failed: {re.escape(reason)}; fix that, or leave out --compile$"
     with pytest.raises(EngineError, match=complaint):
         session(tmp_path)
 

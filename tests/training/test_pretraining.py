@@ -112,7 +112,7 @@ def test_relative_positions_are_for_causal_attention(tmp_path: Path) -> None:
         "n_ctx": 32,
         "sampled_vocab": 0,
     }
-    with pytest.raises(UsageError, match="a model with relative positions has causal attention only"):
+    with pytest.raises(UsageError, match="a model with relative positions has only causal attention"):
         run(tmp_path / "run", CONFIG, relative_positions=5, **changes)
     assert not (tmp_path / "run").exists()
 
@@ -232,7 +232,7 @@ def test_a_compiler_that_does_not_work_is_one_line(tmp_path: Path, corpora: tupl
     environment = {**os.environ, "CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run([*command, "--compile"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == EngineError.exit_code
-    complaint = r"^cutaway: torch\.compile failed: .*No working C\+\+ compiler.*; mend that, or leave out --compile$"
+    complaint = r"^cutaway: torch\.compile failed: .*No working C\+\+ compiler.*; fix that, or leave out --compile$"
     assert re.search(complaint, done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
 

@@ -183,7 +183,7 @@ def _matrix(source: Path, shapes: Mapping[str, Shape], name: str) -> Shape:
             source, f"is not a GPT-2 of nanoGPT, minGPT or transformers: no {name} (it has {example})"
         )
     if len(shapes[name]) != 2 or 0 in shapes[name]:
-        raise_checkpoint_error(source, f"{name} has the shape {shapes[name]}, and not that of a matrix")
+        raise_checkpoint_error(source, f"{name} has the shape {shapes[name]}, but must be a matrix")
     return shapes[name]
 
 

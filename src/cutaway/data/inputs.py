@@ -72,12 +72,12 @@ def check_files(sources: Sequence[SourceFile]) -> None:
 
     >>> check_files([SourceFile(Path("/dev/null"), 0)])
     Traceback (most recent call last):
-    cutaway.errors.UsageError: /dev/null: is no regular file; write what it gives into one, and prepare that
+    cutaway.errors.UsageError: /dev/null: is not a regular file; save its content to one, and prepare that
     """
     for source in sources:
         if not source.path.is_file():
             raise UsageError(
-                f"{quote_path(source.path)}: is no regular file; write what it gives into one, and prepare that"
+                f"{quote_path(source.path)}: is not a regular file; save its content to one, and prepare that"
             )
 
 

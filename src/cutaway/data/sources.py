@@ -114,7 +114,7 @@ def files_below(folder: Path) -> list[Path]:
         found += [Path(place, name) for name in names if not name.startswith(".")]
     for path in found:
         if path.is_symlink() and not path.exists():
-            raise UsageError(f"{quote_path(path)}: is a link to nothing; mend or remove it")
+            raise UsageError(f"{quote_path(path)}: is a broken link; fix or remove it")
     return sorted(found)
 
 

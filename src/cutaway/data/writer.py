@@ -331,7 +331,7 @@ def _write_errors(directory: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise CutawayError(
-            f"{quote_path(directory)}: cannot be written: {reason}; mend that, and the same command continues"
+            f"{quote_path(directory)}: cannot be written: {reason}; fix that, and the same command continues"
         ) from None
 
 

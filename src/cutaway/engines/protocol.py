@@ -152,10 +152,10 @@ def check_causal(config: GPT2Config, has_prefix: bool) -> None:
 
     >>> check_causal(GPT2Config(relative_positions=8), has_prefix=True)
     Traceback (most recent call last):
-    cutaway.errors.UsageError: a model with relative positions has causal attention only, and none of prefixes
+    cutaway.errors.UsageError: a model with relative positions has only causal attention, not prefix attention
     """
     if has_prefix and config.relative_positions:
-        raise UsageError("a model with relative positions has causal attention only, and none of prefixes")
+        raise UsageError("a model with relative positions has only causal attention, not prefix attention")
 
 
 def check_row(row: int, count: int) -> int:

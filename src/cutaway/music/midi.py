@@ -219,7 +219,7 @@ class _TrackReader:
             if status >= 0x80:
                 self._at += 1
             elif not running:
-                raise _Damage(f"the byte 0x{status:02x} is no status")
+                raise _Damage(f"the byte 0x{status:02x} is not a status byte")
             else:
                 status = running
             if status < SYSEX:

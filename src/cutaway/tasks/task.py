@@ -108,11 +108,11 @@ class Task:
         if len(set(names)) < len(names):
             raise UsageError("template: a field stands in it twice")
         if self.target not in names:
-            raise UsageError(f"target: {quote(self.target)} is no field of the template")
+            raise UsageError(f"target: {quote(self.target)} is not a field of the template")
         if isinstance(self.parts[0], Field) and self.parts[0].name == self.target:
             raise UsageError("template: begins with its target; begin with <|endoftext|>")
         if self.truncation.field not in self.sources:
-            raise UsageError(f"truncation.field: {quote(self.truncation.field)} is no field before the target")
+            raise UsageError(f"truncation.field: {quote(self.truncation.field)} is not a field before the target")
         chosen = {part.choice for part in self.parts if isinstance(part, Control) and part.choice}
         if chosen != set(self.choices):
             raise UsageError(f"choices: must be of {', '.join(sorted(chosen)) or 'nothing'}, as in the template")

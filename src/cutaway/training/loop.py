@@ -209,7 +209,7 @@ def _compiler_errors() -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error).splitlines() if not line.endswith("raised:")]
         reason = next((line for line in lines if "error: " in line), next(filter(None, lines), type(error).__name__))
-        raise EngineError(f"torch.compile failed: {reason}; mend that, or leave out --compile") from None
+        raise EngineError(f"torch.compile failed: {reason}; fix that, or leave out --compile") from None
 
 
 @contextmanager
@@ -295,7 +295,7 @@ class _Loop:
     def last_checkpoint(self) -> str:
         """Return a message that says where the same command resumes."""
         if self.saved is None:
-            return "no checkpoint is saved: the same command starts anew"
+            return "no checkpoint was saved: the same command starts from scratch"
         return f"the last checkpoint is that of step {self.saved}: the same command resumes there"
 
     @contextmanager
