@@ -1,4 +1,4 @@
-"""Masked self-attention of many queries at once, for training, prefill and decode; what is masked and how.
+"""Masked self-attention of many queries at once, for training, prefill and decode, and its masks.
 
 Shapes: B sequences, H heads of dh, T new tokens, S keys, M distances that have an embedding.
 """
@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from cutaway.engines.pytorch.products import HAS_AMX, is_transformed
 
-QUERIES = 256 if HAS_AMX else 128  # rows of attention that are computed at a time outside CUDA
-LONG = 1024  # tokens of a sequence from which these rows are computed again in the backward pass
+QUERIES = 256 if HAS_AMX else 128  # queries per block of attention on devices other than CUDA
+LONG = 1024  # longer sequences recompute these blocks in the backward pass
 
 
 def causal_attention(
@@ -25,12 +25,12 @@ def causal_attention(
     n_prefix: Tensor | None = None,
     relative: Tensor | None = None,
 ) -> Tensor:
-    """Attend from equally many queries to keys and values (B, H, T, dh), masked; `dropout` is a share of its weights.
+    """Compute causal attention; queries, keys and values are (B, H, T, dh). `dropout` is a share of the weights.
 
-    The first `n_prefix` (B,) tokens of a sequence see each other. `relative` are embeddings of distances (H, M, dh).
+    The first `n_prefix` (B,) tokens of a sequence see each other. `relative` (H, M, dh) are embeddings of distances.
 
-    On a CPU some queries at a time, so that most of the masked half is never computed: twice as fast as PyTorch's own
-    there once it is compiled. In a long context their weights are computed again for the gradients instead of being
+    On a CPU, queries are computed in blocks, which skips most of the masked half; once compiled, this is twice as fast
+    there as PyTorch's own attention. In a long context the weights are recomputed for the gradients instead of being
     kept, so that memory grows with the context, not with its square.
 
     >>> x = torch.ones(1, 1, 3, 2)
@@ -68,7 +68,7 @@ def _attend(
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Compute the softmax of scores (..., S), at least float32, over the keys of a mask, in a dtype of its own.
+    """Compute the softmax over the visible keys of scores (..., S), at least float32; return it in `dtype`.
 
     >>> masked_softmax(torch.zeros(2, 2), torch.ones(2, 2).tril().bool(), torch.bfloat16)
     tensor([[1.0000, 0.0000],
@@ -85,7 +85,7 @@ def _masked_softmax(scores: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return 16-bit floats as float32, and others as they are.
+    """Convert 16-bit floats to float32; return other dtypes unchanged.
 
     >>> [at_least_float32(torch.ones(1, dtype=dtype)).dtype for dtype in (torch.bfloat16, torch.float64)]
     [torch.float32, torch.float64]
@@ -94,10 +94,10 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 class MaskedSoftmax(torch.autograd.Function):
-    """The softmax of `masked_softmax` with gradients of its own.
+    """The softmax of `masked_softmax` with its own backward pass.
 
-    Only its result is kept for them, and they need no mask: they are 0 where a weight is. PyTorch's would keep the same
-    once more in float32.
+    It saves only the result and needs no mask, because gradients are 0 where a weight is 0. PyTorch's softmax would
+    also save the result in float32.
     """
 
     @staticmethod
@@ -115,14 +115,14 @@ class MaskedSoftmax(torch.autograd.Function):
 
 
 def skewed_scores(q: Tensor, relative: Tensor, n_keys: int) -> Tensor:
-    """Multiply queries by the embeddings of their distances to all S keys: (B, H, T, S), 0 for one without embedding.
+    """Multiply queries by the embeddings of their distances to all S keys: (B, H, T, S), 0 for distances from M on.
 
-    q (B, H, T, dh) are the last T of the S = `n_keys` tokens, `relative` (H, M, dh) of the distances 0 to M - 1. Keys
-    after a query get numbers that mean nothing: they are for the mask to hide.
+    q (B, H, T, dh) are the queries of the last T of the S = `n_keys` tokens; `relative` (H, M, dh) are the embeddings
+    of the distances 0 to M - 1. Entries for keys after a query are meaningless and must be masked.
 
-    Each query is multiplied by each distance, and the rows are skewed (Huang et al. 2018): with one column more, and
-    T - 1 numbers left out in front, a row of the same memory begins one number earlier than the row before. So nothing
-    of shape (T, S, dh) is ever held.
+    Each query is multiplied by each distance, and the rows are skewed (Huang et al. 2018): after adding a column and
+    dropping the first T - 1 numbers, each row of a view with S columns begins one number earlier than the row before.
+    No tensor of shape (T, S, dh) is ever made.
 
     >>> q = torch.tensor([1.0, 10.0, 100.0])[None, None, :, None]
     >>> skewed_scores(q, torch.tensor([[[0.5], [0.25]]]), 3).tril()  # of the token itself, and of the one before
@@ -131,14 +131,14 @@ def skewed_scores(q: Tensor, relative: Tensor, n_keys: int) -> Tensor:
               [ 0.0000, 25.0000, 50.0000]]]])
     """
     n_new = q.shape[2]
-    near = relative[:, :n_keys].flip(1).to(q.dtype)  # the largest distance first, as keys come
+    near = relative[:, :n_keys].flip(1).to(q.dtype)  # largest distance first, in the order of keys
     by_distance = F.pad(q @ near.transpose(1, 2), (n_keys - near.shape[1], 1))  # (B, H, T, S + 1)
     skewed = by_distance.flatten(2)[:, :, n_new - 1 : n_new - 1 + n_new * n_keys]
     return skewed.view(*q.shape[:3], n_keys)
 
 
 def gathered_scores(q: Tensor, relative: Tensor, positions: Tensor, n_keys: int) -> Tensor:
-    """Compute what `skewed_scores` does for queries (B, H, T, dh) at any `positions` (B, T) or (T,): (B, H, T, n_keys).
+    """Compute `skewed_scores` for queries (B, H, T, dh) at any `positions`, (B, T) or (T,): (B, H, T, n_keys).
 
     >>> q = torch.tensor([10.0, 100.0])[None, None, :, None]
     >>> gathered_scores(q, torch.tensor([[[0.5], [0.25]]]), torch.tensor([1, 2]), 3)
@@ -154,10 +154,10 @@ def gathered_scores(q: Tensor, relative: Tensor, positions: Tensor, n_keys: int)
 
 
 def visible(positions: Tensor, n_keys: int, n_prefix: Tensor | None) -> Tensor:
-    """Return the mask of attention, (..., T, n_keys): True for the tokens that those at `positions` (..., T) see.
+    """Return the attention mask (..., T, n_keys): True for the keys that the tokens at `positions` (..., T) see.
 
-    These are a token itself and what came before it; and the first `n_prefix` (B,) of a sequence for each, which makes
-    the mask (B, 1, T, n_keys).
+    A token sees itself and all earlier tokens. With `n_prefix` (B,) it also sees the first `n_prefix` tokens of its
+    sequence, and the mask is (B, 1, T, n_keys).
 
     >>> visible(torch.arange(3), 3, torch.tensor([2])).int().tolist()
     [[[[1, 1, 0], [1, 1, 0], [1, 1, 1]]]]
@@ -174,8 +174,8 @@ def attention_despite_overflow(
 
     `relative_scores` (B, H, T, S) are added to q · k.
 
-    A token that is masked has no effect even if it is NaN. The other attentions multiply what is masked by 0, and 0
-    times NaN is NaN; this one is slower, and holds all scores.
+    A masked token has no effect even if it is NaN. The other implementations multiply masked values by 0, and 0 times
+    NaN is NaN. This one is slower, and holds all scores in memory.
 
     >>> q = k = torch.zeros(1, 1, 2, 1)
     >>> v = torch.tensor([[[[1.0], [float("nan")]]]])
@@ -193,7 +193,7 @@ def attention_despite_overflow(
 
 
 def drop(x: Tensor, share: float) -> Tensor:
-    """Drop a share of the entries of x and scale up the others; with a share of 0 return x itself, not a copy.
+    """Apply dropout to a share of the entries of x; with a share of 0 return x itself, not a copy.
 
     >>> drop(torch.ones(2), 0.0)
     tensor([1., 1.])

@@ -1,7 +1,7 @@
-"""The Triton kernel of attention of one new token a sequence to a KV cache: what PyTorch's CUDA builds bring.
+"""The Triton kernel for attention of one new token per sequence to a KV cache. Triton comes with PyTorch for CUDA.
 
-Each program reads a part of the slots of one head of one row ("flash-decoding"), so that few rows keep many
-multiprocessors busy, too. The last program of a head to finish combines what all found. Shapes: see `decoding.py`.
+Each program reads a part of the slots of one head of one row ("flash-decoding"), so that even a few rows keep many
+multiprocessors busy. The last program of a head to finish combines the partial results. Shapes: see `decoding.py`.
 """
 
 import triton
@@ -9,32 +9,32 @@ import triton.language as tl
 
 
 def _attend_next(  # type: ignore[no-untyped-def]
-    q,  # (B, H, dh), as k and v with strides for rows and heads
+    q,  # (B, H, dh), like k and v, with strides for rows and heads
     k,
     v,
-    k_rows,  # (B,): the address of each row's slots (H, S, dh) in the first layer, 0 for none
+    k_rows,  # (B,): address of each row's slots (H, S, dh) in the first layer; 0 skips the row
     v_rows,
     lengths,  # (B,)
-    arrived,  # (B, H), 0 between two launches: programs that have stored their part
+    arrived,  # (B, H): number of programs that have stored their part; 0 between launches
     parts,  # (B, H, splits, DH_POWER) float32
-    sums,  # (B, H, splits, 2) float32: the largest score, and the sum of weights
+    sums,  # (B, H, splits, 2) float32: largest score and sum of weights
     out,  # (B, H, dh)
     scale,
     q_row,
     q_head,
     new_row,
     new_head,
-    layer_offset,  # of this layer behind the address of a row, in numbers
+    layer_offset,  # elements between a row's address and its slots in this layer
     n_heads,
     n_slots,
     DH: tl.constexpr,
     DH_POWER: tl.constexpr,
-    BLOCK: tl.constexpr,  # slots that are read at a time
-    SPLIT: tl.constexpr,  # slots of a program, a multiple of BLOCK
+    BLOCK: tl.constexpr,  # slots read at a time
+    SPLIT: tl.constexpr,  # slots per program, a multiple of BLOCK
     N_SPLITS: tl.constexpr,
     SPLITS_POWER: tl.constexpr,
 ):
-    """Attend from one new token of one row and head to a part of the slots."""
+    """Attend from the new token of one row to a part of the slots of one head."""
     head = tl.program_id(0)
     row = tl.program_id(1)
     split = tl.program_id(2)
@@ -83,7 +83,7 @@ def _attend_next(  # type: ignore[no-untyped-def]
             tl.store(parts + (part + split) * DH_POWER + d, mixed)
             tl.store(sums + (part + split) * 2, largest)
             tl.store(sums + (part + split) * 2 + 1, total)
-            tl.debug_barrier()  # all threads have stored before one of them says so
+            tl.debug_barrier()  # all threads must have stored before the part is counted
             if tl.atomic_add(arrived + place, 1, sem="acq_rel") == n_active - 1:
                 splits = tl.arange(0, SPLITS_POWER)
                 is_found = splits < n_active

@@ -1,12 +1,13 @@
-"""Decoding on CUDA: the next token of rows that lie anywhere, with a kernel for attention and one graph for all caches.
+"""Decoding on CUDA: one token for rows anywhere in memory, with an attention kernel and one CUDA graph for all caches.
 
-PyTorch's attention reads a whole static cache by a mask, and so what is empty, too; the kernel reads the slots that are
-filled. And a token takes some 150 kernels that run for microseconds each, which to launch from Python takes ten times
-as long as they run. What a graph replays has fixed addresses, so it holds its own few inputs: for each row a token, a
-length, and the addresses of the row's keys and values.
+PyTorch's attention reads a static cache with a mask, including its empty slots; the kernel reads only filled slots. A
+token takes about 150 kernels of a few microseconds each, and launching them from Python takes ten times as long as
+running them, so they are captured in a graph. A graph replays fixed addresses, so it has its own small inputs: for each
+row a token, a length, and the addresses of the row's keys and values.
 
-The kernel needs Triton, which PyTorch's CUDA builds for Linux bring. `has_kernel` compares it with PyTorch's attention
-before it is used, and the engine compares whole tokens. Shapes: B rows, H heads of dh, S slots, V = n_vocab.
+The kernel needs Triton, which comes with PyTorch's CUDA builds for Linux. Before it is used, `has_kernel` compares it
+with PyTorch's attention, and the engine compares logits, keys and values of whole tokens.
+Shapes: B rows, H heads of dh, S slots, V = n_vocab.
 """
 
 from collections.abc import Sequence
@@ -22,24 +23,24 @@ from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.model import GPT2, KVCache, LayerCache
 from cutaway.engines.pytorch.products import output_product
 
-# A row's bits depend on the number of rows that are multiplied together, so it is always the same. So few more rows
-# than one take hardly longer: reading the weights does.
+# Always the same number of rows, because the bits of a row depend on how many are multiplied together. So few rows take
+# hardly longer than one: reading the weights takes most of the time.
 GRAPH_ROWS = 32
 
-N_PROGRAMS = 1024  # that keep a GPU busy: rows and heads are split up to so many
-BLOCK_NUMBERS = 8192  # of keys that a program reads at a time
-TURNS = 6  # of the comparison, in which a race shows as a difference
-SUM_ERROR = 2e-5  # of a mean of normal values in float32
+N_PROGRAMS = 1024  # enough to keep a GPU busy; rows and heads are split into about this many
+BLOCK_NUMBERS = 8192  # elements of keys that a program reads at a time
+TURNS = 6  # of the comparison, so that a race shows as a difference
+SUM_ERROR = 2e-5  # tolerance for a mean of normal values in float32
 
 
 @cache
 def has_kernel(device: torch.device, dtype: torch.dtype, config: GPT2Config, layer_stride: int) -> bool:
-    """Find out if the kernel can be compiled for a model's decoding, and computes there what it should.
+    """Return True if the kernel compiles for this model and device, and computes correct results.
 
     >>> has_kernel(torch.device("cpu"), torch.float32, GPT2Config(), 0)
     False
     """
-    if device.type != "cuda" or config.relative_positions or config.d_head * dtype.itemsize % 16:  # bytes of one access
+    if device.type != "cuda" or config.relative_positions or config.d_head * dtype.itemsize % 16:  # bytes per access
         return False
     try:
         from triton import JITFunction
@@ -48,15 +49,15 @@ def has_kernel(device: torch.device, dtype: torch.dtype, config: GPT2Config, lay
 
         is_compiled = isinstance(attend_next_kernel, JITFunction)  # an interpreter cannot read a GPU's addresses
         return is_compiled and is_exact(device, dtype, config, layer_stride)
-    except Exception:  # noqa: BLE001 - of the compiler, the driver or Triton: there is another attention
+    except Exception:  # noqa: BLE001 - from the compiler, the driver or Triton: PyTorch's attention is used
         return False
 
 
 def is_exact(device: torch.device, dtype: torch.dtype, config: GPT2Config, layer_stride: int) -> bool:
     """Compare `attend_next` with PyTorch's attention in float64, for the first and the last layer of a model.
 
-    Results may differ by a unit in the last place beside `SUM_ERROR`, and not at all from one run to the next. Rows are
-    of all the lengths at which programs divide their work; slots that are not held are NaN, and so is what lies around.
+    Results may differ by a unit in the last place plus `SUM_ERROR`, and must be the same in each run. The lengths of
+    rows include all boundaries at which programs split their work. Empty slots and the neighbouring rows hold NaN.
 
     >>> is_exact(torch.device("cuda"), torch.bfloat16, GPT2Config(), 8 * 1024 * 768)  # doctest: +SKIP
     True
@@ -65,7 +66,7 @@ def is_exact(device: torch.device, dtype: torch.dtype, config: GPT2Config, layer
     block, split = split_sizes(n_slots, GRAPH_ROWS * config.n_head, config.d_head)
     held = {0, 1, block, block + 1, split - 1, split, split + 1, n_slots // 2, n_slots - 1, n_slots}
     lengths = sorted(n for n in held if n <= n_slots)
-    rows = torch.arange(len(lengths), device=device) + 1  # the first row and those after them are left out
+    rows = torch.arange(len(lengths), device=device) + 1  # the first row and the rows after these are skipped
     slots = torch.tensor(lengths, device=device).clamp(max=n_slots - 1)
     generator = torch.Generator(device).manual_seed(1)
     shape = (2, len(lengths) + 2, config.n_head, n_slots, config.d_head)
@@ -75,14 +76,14 @@ def is_exact(device: torch.device, dtype: torch.dtype, config: GPT2Config, layer
     for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
         kv[:, row, :, slot:] = torch.nan
     expected_kv = kv.clone()
-    _, all_lengths, k_rows, v_rows = torch.zeros(4, GRAPH_ROWS, dtype=torch.long, device=device)  # as `NextToken` has
+    _, all_lengths, k_rows, v_rows = torch.zeros(4, GRAPH_ROWS, dtype=torch.long, device=device)  # as in `NextToken`
     all_lengths[rows] = torch.tensor(lengths, device=device)
     arrived = torch.zeros(GRAPH_ROWS, config.n_head, dtype=torch.int32, device=device)
     qkv = torch.randn(2, GRAPH_ROWS, 1, 3 * config.n_embd, generator=generator, dtype=dtype, device=device)
     found: list[Tensor] = []
-    for turn in range(TURNS):  # on two inputs by turns, so that what a run leaves behind is wrong for the next
+    for turn in range(TURNS):  # alternates two inputs, so that stale results of a run are wrong in the next
         heads = (part.view(GRAPH_ROWS, 1, config.n_head, -1).transpose(1, 2) for part in qkv[turn % 2].chunk(3, -1))
-        q, k, v = heads  # each (B, H, 1, dh), as `Attention` makes them
+        q, k, v = heads  # each (B, H, 1, dh), with the strides of `Attention`
         expected_kv[0, rows, :, slots] = k[rows, :, 0]
         expected_kv[1, rows, :, slots] = v[rows, :, 0]
         offset = (config.n_layer - 1) * layer_stride if turn % 3 else 0
@@ -119,11 +120,11 @@ def attend_next(
     n_slots: int,
     layer_offset: int,
 ) -> Tensor:
-    """Attend from queries (B, H, 1, dh) to the tokens held and the new one: (B, H, 1, dh).
+    """Attend from queries (B, H, 1, dh) to the cached tokens and the new one: (B, H, 1, dh).
 
-    `k_rows` and `v_rows` (B,) are the addresses of the slots (H, S, dh) of each row in the first layer, to which
-    `layer_offset` numbers are added; 0 for a row that is left out, whose result is undefined. Writes k and v
-    (B, H, 1, dh) to slot `lengths[b]`, or of a full row to its last. `arrived` (B, H) is int32, 0 before and after.
+    `k_rows` and `v_rows` (B,) are the addresses of each row's slots (H, S, dh) in the first layer; this layer's slots
+    are `layer_offset` elements further. An address of 0 skips the row; its result is undefined. k and v (B, H, 1, dh)
+    are written to slot `lengths[b]`, or to the last slot of a full row. `arrived` (B, H) is int32, 0 before and after.
 
     >>> k_rows = torch.tensor([k_cache[0, row].data_ptr() for row in range(2)], device="cuda")  # doctest: +SKIP
     """
@@ -171,9 +172,9 @@ def attend_next(
 
 
 def split_sizes(n_slots: int, n_heads: int, d_head: int) -> tuple[int, int]:
-    """Return the slots that a program reads at a time, and those of a program.
+    """Return the number of slots that a program reads at a time, and the number of slots per program.
 
-    Heads of all rows together are about `N_PROGRAMS` programs.
+    The heads of all rows are split into about `N_PROGRAMS` programs.
 
     >>> [split_sizes(1024, rows * 12, 64) for rows in (1, 8, 16, 64)]
     [(128, 128), (128, 128), (128, 256), (128, 1024)]
@@ -184,17 +185,17 @@ def split_sizes(n_slots: int, n_heads: int, d_head: int) -> tuple[int, int]:
 
 
 def _power_of_two(n: int) -> int:
-    """Return the least power of two that is at least n."""
+    """Return the smallest power of two that is at least n."""
     return 1 << (n - 1).bit_length()
 
 
 @dataclass
 class ScatteredCache(KVCache):
-    """Rows that lie anywhere, in caches of one shape: k and v (B,) are their addresses, 0 for a row without any."""
+    """Rows of any caches of one shape: k and v (B,) hold their addresses, 0 for an unused row."""
 
     arrived: Tensor  # (B, H), as in `attend_next`
     n_slots: int
-    layer_stride: int  # numbers from one layer to the next
+    layer_stride: int  # elements from one layer to the next
     needs_mask = False
 
     def layer(self, number: int) -> LayerCache:
@@ -208,7 +209,7 @@ class ScatteredCache(KVCache):
 
 @dataclass(frozen=True)
 class Row:
-    """A row that reads a token: the tokens it holds, and the addresses of its keys and values in the first layer."""
+    """A row of a cache: its number of tokens, and the addresses of its keys and values in the first layer."""
 
     length: int
     k: int
@@ -216,15 +217,15 @@ class Row:
 
 
 class NextToken:
-    """The reading of one token in each of up to `GRAPH_ROWS` rows: launched, and replayed once it is captured.
+    """Forward pass of one token in each of up to `GRAPH_ROWS` rows, as single launches or, once captured, as a graph.
 
-    Rows are of caches with `layer_stride` numbers from one layer to the next. The model must stay as it is: the same
-    parameters, in the same memory. Whoever calls a method holds the `lock`, for threads share what a graph reads.
+    Their caches have `layer_stride` elements from one layer to the next. The model must not change: its parameters must
+    stay in the same memory. Callers of a method must hold `lock`, because threads share the inputs of the graph.
     """
 
     def __init__(self, model: GPT2, layer_stride: int) -> None:
         self.lock = Lock()
-        self.is_verified = False  # by the engine
+        self.is_verified = False  # set by the engine
         self._model = model
         weight = model.wpe.weight
         self._inputs = torch.zeros(4, GRAPH_ROWS, dtype=torch.long, device=weight.device)
@@ -232,14 +233,14 @@ class NextToken:
         self._ids = ids[:, None]
         arrived = torch.zeros(GRAPH_ROWS, model.config.n_head, dtype=torch.int32, device=weight.device)
         self._cache = ScatteredCache(k, v, lengths, arrived, model.config.n_ctx, layer_stride)
-        # Logits, and in the last column 1 for a row that is finite.
+        # Logits; the last column is 1 if the row is finite.
         self._found = torch.zeros(GRAPH_ROWS, model.config.n_vocab + 1, device=weight.device)
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def read(self, tokens: Sequence[int], rows: Sequence[Row]) -> Tensor | None:
-        """Read a token in each row; return float32 logits (rows, V) on the CPU, or None if numbers overflowed.
+        """Run a token in each row; return float32 logits (rows, V) on the CPU, or None if values overflowed.
 
-        Keys and values are written; lengths are the caller's.
+        Writes keys and values; the caller updates the lengths.
         """
         device = self._inputs.device
         is_cuda = device.type == "cuda"
@@ -264,10 +265,10 @@ class NextToken:
         self._found[:, -1] = hidden.isfinite().all(-1)
 
     def capture(self) -> bool:
-        """Capture the launches, which have run before, for they allocate and compile what a capture must not.
+        """Capture the launches in a CUDA graph. They must have run before: a capture must not allocate or compile.
 
-        Return False where that fails, as when memory is short. Unlike `torch.cuda.graph` it collects no garbage and
-        empties no caches, which would take longer than the rest, and lets other threads use the GPU meanwhile.
+        Return False if it fails, for example if memory is short. Unlike `torch.cuda.graph`, this does not collect
+        garbage or empty caches, which would take most of the time, and other threads may use the GPU meanwhile.
         """
         if self._inputs.device.type != "cuda":
             return False
@@ -279,16 +280,16 @@ class NextToken:
                     self._launch()
                 finally:
                     graph.capture_end()
-        except Exception:  # noqa: BLE001 - whatever it is, the launches one by one have worked
+        except Exception:  # noqa: BLE001 - whatever the reason, single launches have worked
             return False
         self._graph = graph
         return True
 
     @property
     def is_captured(self) -> bool:
-        """True if tokens are replayed, not launched."""
+        """True if tokens run as a graph, not as single launches."""
         return self._graph is not None
 
     def discard_graph(self) -> None:
-        """Launch from now on."""
+        """Use single launches from now on."""
         self._graph = None

@@ -32,19 +32,19 @@ except ModuleNotFoundError as error:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# Matrix products round differently for different numbers of rows, so decoding always multiplies this many: what a
-# sequence says does not depend on how many others are decoded beside it.
+# Matrix products round differently for different numbers of rows, so decoding always multiplies this many: the output
+# for a sequence does not depend on how many others are decoded with it.
 DECODE_ROWS = 8
 
-# Of what two ways to decode compute, relative to its size, where one is not taken for wrong: they round differently.
+# Largest relative difference between two decoding paths that is attributed to rounding.
 TOLERANCES = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.2}
 
 
 class PyTorchCache:
     """A static KV cache in groups of `DECODE_ROWS` rows, so that it grows without being copied.
 
-    `held` counts the tokens of each row in use; what the groups' own lengths say is not read. `overflowed` is true once
-    a key or value may be infinite or NaN.
+    `held` counts the tokens of each row in use; the lengths in the groups are not used. `overflowed` is True once a key
+    or value may be infinite or NaN.
     """
 
     def __init__(self, new_group: Callable[[], KVCache], rows: int) -> None:
@@ -63,7 +63,7 @@ class PyTorchCache:
         while len(self.groups) * DECODE_ROWS < len(self.held):
             self.groups.append(self._new_group())
 
-    @torch.inference_mode()  # which `convert` ran in
+    @torch.inference_mode()  # `convert` may have made inference tensors
     def copy_row(self, source: int, target: int) -> None:
         held = self.row(check_row(source, len(self.held)))
         place = self.row(check_row(target, len(self.held)))
@@ -75,7 +75,7 @@ class PyTorchCache:
         self.held = list(check_truncate(lengths, self.lengths))
 
     def convert(self, dtype: torch.dtype) -> None:
-        """Hold keys and values in another dtype from here on."""
+        """Convert keys and values to another dtype."""
         for group in self.groups:
             group.k = group.k.to(dtype)
             group.v = group.v.to(dtype)
@@ -88,7 +88,7 @@ class PyTorchCache:
         return selected
 
     def group(self, number: int) -> KVCache:
-        """Select a group whose rows have room for a token: a full one's last is given up, for it to be overwritten."""
+        """Select a group whose rows have room for a token; a full row gives up its last slot, which is overwritten."""
         group = self.groups[number]
         most = group.k.shape[3] - 1
         held = [min(length, most) for length in self.held[number * DECODE_ROWS : (number + 1) * DECODE_ROWS]]
@@ -96,20 +96,20 @@ class PyTorchCache:
         return group
 
     def next_slots(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Select where the keys and values (L, H, dh) of a row's next token are to lie."""
+        """Select the slots (L, H, dh) for the key and value of a row's next token."""
         group = self.groups[row // DECODE_ROWS]
         slot = (slice(None), row % DECODE_ROWS, slice(None), self.held[row])
         return group.k[slot], group.v[slot]
 
     def place(self, row: int) -> Row:
-        """Locate a row in memory."""
+        """Return the length of a row and its addresses in memory."""
         group = self.groups[row // DECODE_ROWS]
         skipped = row % DECODE_ROWS * group.k.stride(1) * group.k.itemsize
         return Row(self.held[row], group.k.data_ptr() + skipped, group.v.data_ptr() + skipped)
 
 
 class PyTorchEngine:
-    """GPT-2 on the best device that PyTorch has here.
+    """GPT-2 on the best device that PyTorch finds.
 
     >>> from cutaway.checkpoints import open_checkpoint
     >>> from cutaway.checkpoints.sources import BUILTIN
@@ -121,10 +121,10 @@ class PyTorchEngine:
 
     name = "pytorch"
     is_split_invariant = False  # products round differently for different numbers of tokens
-    _next_token: NextToken | None = None  # where this can decode with a kernel for it
+    _next_token: NextToken | None = None  # if this model can decode with the kernel
 
     def __init__(self, weights: Weights, dtype: str | None = None, threads: int | None = None) -> None:
-        # int8 is the CPU engine's; here de-quantised weights run as float32.
+        # Only the CPU engine computes in int8; here quantised weights are converted to float32.
         self.dtype = dtype or (weights.dtype if weights.dtype in DTYPES else "float32")
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype must be {' or '.join(DTYPES)} with the PyTorch engine, not {self.dtype!r}")
@@ -144,8 +144,8 @@ class PyTorchEngine:
 
     @classmethod
     def from_module(cls, model: GPT2) -> "PyTorchEngine":
-        """Run a module that is in memory, as it is: on its device, in its dtype, with the weights that it has when the
-        engine is asked. It must be in evaluation mode. It is not captured in a graph, as it is another's to change.
+        """Wrap a module in memory without copying it: on its device, in its dtype, with its weights at the time of each
+        call. It must be in evaluation mode. It is not captured in a graph, because the caller may change it.
 
         >>> from cutaway.config import GPT2Config
         >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)).eval()
@@ -166,7 +166,7 @@ class PyTorchEngine:
 
     @property
     def decodes_with(self) -> str:
-        """Name what computes the next token, as found at the first one: "graph", "kernel" or "modules".
+        """Name the decoding path, chosen at the first decoded token: "graph", "kernel" or "modules".
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN
@@ -193,7 +193,7 @@ class PyTorchEngine:
         n_prefix: Sequence[int] | None = None,
     ) -> FloatArray:
         model = self._float32_model if exact else self.model
-        with torch.cuda.device_of(model.wpe.weight):  # type: ignore[no-untyped-call]  # of several GPUs
+        with torch.cuda.device_of(model.wpe.weight):  # type: ignore[no-untyped-call]  # if there are several GPUs
             return self._forward(model, sequences, cache, logits, rows, n_prefix)
 
     def _forward(
@@ -227,16 +227,16 @@ class PyTorchEngine:
 
     @cached_property
     def _float32_model(self) -> GPT2:
-        """The model for `exact`: the same weights, as rounded as they are, with float32 arithmetic.
+        """The model for `exact`: float32 arithmetic with the same weights, as rounded to their dtype.
 
-        A module whose parameters are float32 runs as it is, in its `compute_dtype` if it has one.
+        A module with float32 parameters is used unchanged, with its `compute_dtype` if it has one.
         """
         return self.model if self.model.wpe.weight.dtype == torch.float32 else copy.deepcopy(self.model).float()
 
     def _read(
         self, model: GPT2, ids: Sequence[int], cache: PyTorchCache | None, row: int, logits: Logits, n_prefix: int
     ) -> FloatArray:
-        """Read one sequence by itself, so that its length alone decides the shapes of the products."""
+        """Run one sequence alone, so that the shapes of matrix products depend on its length only."""
         kv = cache.row(row) if cache else None
         prefix = torch.tensor([n_prefix], device=self.device) if n_prefix else None
         hidden = _hidden(model, torch.tensor([ids], device=self.device), kv, [0], cache, prefix)[0]  # (T, d)
@@ -245,11 +245,11 @@ class PyTorchEngine:
         return to_numpy(output_product(hidden if logits == "all" else hidden[-1:], model.lm_head.weight))
 
     def _decode(self, model: GPT2, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
-        """Read one token in each of some rows; return the logits (1, V) of these rows."""
+        """Decode one token in each of some rows; return the logits (1, V) of each row."""
         rows = list(tokens)
         found: dict[int, FloatArray] = {}
         for start in range(0, len(rows), GRAPH_ROWS):
-            next_token = self._next_token  # until it is found to be wrong
+            next_token = self._next_token  # None once it has been found to be wrong
             if next_token and model is self.model:
                 few = {row: tokens[row] for row in rows[start : start + GRAPH_ROWS]}
                 found |= self._decode_scattered(next_token, few, cache)
@@ -262,7 +262,7 @@ class PyTorchEngine:
     def _decode_scattered(
         self, next_token: NextToken, tokens: Mapping[int, int], cache: PyTorchCache
     ) -> dict[int, FloatArray]:
-        """Read one token in each of some rows, wherever they lie; return nothing where only groups can be read."""
+        """Decode one token in each of some rows, anywhere in the cache; return {} if only groups can be decoded."""
         with next_token.lock:
             if cache.overflowed or not (next_token.is_verified or self._verify(next_token, tokens, cache)):
                 return {}
@@ -275,9 +275,9 @@ class PyTorchEngine:
         return {row: array[i : i + 1] for i, row in enumerate(tokens)}
 
     def _verify(self, next_token: NextToken, tokens: Mapping[int, int], cache: PyTorchCache) -> bool:
-        """Find out whether tokens read wherever they lie are those of groups, and whether a graph of that is the same.
+        """Check that scattered decoding agrees with groups, and that a graph of it gives the same bits.
 
-        For good, unless numbers overflow, which only groups can be read with.
+        The result is final, unless values overflow: then only groups can be decoded.
         """
         slots = [slot for row in tokens for slot in cache.next_slots(row)]
 
@@ -311,7 +311,7 @@ class PyTorchEngine:
         return bool(((one - other).norm(dim=-1) <= TOLERANCES[self.dtype] * norms).all())
 
     def _decode_groups(self, model: GPT2, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
-        """Read one token in each of some rows, group by group."""
+        """Decode one token in each of some rows, group by group."""
         found: dict[int, FloatArray] = {}
         for number in range(len(cache.groups)):
             first = number * DECODE_ROWS
@@ -322,10 +322,10 @@ class PyTorchEngine:
         return found
 
     def _decode_group(self, model: GPT2, tokens: Mapping[int, int], number: int, cache: PyTorchCache) -> torch.Tensor:
-        """Read one token in some slots of a group; return logits (DECODE_ROWS, V), of which those slots count.
+        """Decode one token in some rows of a group; return logits (DECODE_ROWS, V), valid for these rows.
 
-        The other slots are multiplied along. What they write lies behind their end, where their next token overwrites
-        it. A full one has no room there: its last keys and values are overwritten, which no token can read any more.
+        The other rows are computed too, and write behind their end, where their next token overwrites it. A full row
+        has no room there: its last key and value are overwritten, which no later token can read.
         """
         slots = list(tokens)
         ids = torch.zeros(DECODE_ROWS, 1, dtype=torch.long, device=self.device)
@@ -342,10 +342,10 @@ def _hidden(
     cache: PyTorchCache | None,
     n_prefix: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Compute the output of `ln_f` (B, T, d), of which some rows count, and extend `kv`, a part of `cache`.
+    """Compute the output of `ln_f` (B, T, d), valid for `rows`, and extend `kv`, a part of `cache`.
 
-    Once numbers overflow it is computed again, slower, and from then on so for this cache: the usual attention lets
-    NaN through the mask, and PyTorch's fused one may lose it where there is no mask.
+    If values overflow, it is computed again with a slower attention, which this cache then always uses: the usual
+    attention lets NaN through the mask, and PyTorch's fused attention may lose NaN if there is no mask.
     """
     if cache is None or not cache.overflowed:
         hidden = model.hidden(ids, kv, n_prefix=n_prefix)
@@ -363,7 +363,7 @@ def _read_scattered(next_token: NextToken, tokens: Mapping[int, int], cache: PyT
 
 
 def align_output(model: GPT2) -> None:
-    """Put the output matrix where it can be multiplied aligned, with the embedding where it is tied.
+    """Move the output matrix, and the embedding if tied to it, to memory in which `aligned` finds padding.
 
     >>> from cutaway.config import GPT2Config
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
@@ -388,7 +388,7 @@ def to_numpy(logits: torch.Tensor) -> FloatArray:
 
 
 def best_device() -> str:
-    """Choose "cuda", "mps" or "cpu", the first that is there.
+    """Return the first available device of "cuda", "mps" and "cpu".
 
     >>> best_device() in ("cuda", "mps", "cpu")
     True

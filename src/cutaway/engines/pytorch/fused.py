@@ -1,8 +1,8 @@
-"""Training's steps between matrix products, each fused into one pass over a GPU's memory.
+"""Fused training operations: everything between two matrix products in one pass over a GPU's memory.
 
-A GPU multiplies matrices faster than it reads them, so the rest of a step decides its speed. Here what is added to the
-residual stream is normalised in the same pass, and the pass that computes a gradient also sums it for the bias. As in
-the modules of `model.py`, weights, their gradients and the stream are float32, and activations bfloat16.
+Outside matrix products a GPU is limited by memory bandwidth, so these operations decide the speed of a step. One pass
+adds to the residual stream and normalises the sum; the pass that computes a gradient also sums it for the bias. As in
+the modules of `model.py`, weights, their gradients and the stream are float32, and activations are bfloat16.
 Shapes: n = B * T tokens, d = n_embd, m = n_inner, H heads of dh, V = n_vocab.
 """
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HAS_TRITON = importlib.util.find_spec("triton") is not None  # as with PyTorch for CUDA
-PROGRAMS = 1056  # of a kernel that sums over rows: eight for each multiprocessor of an H100
-STAGES = 3  # rows of such a kernel that are on their way from memory at a time
-LOGITS = 8192  # of a row that are read at a time
+HAS_TRITON = importlib.util.find_spec("triton") is not None  # it comes with PyTorch for CUDA
+PROGRAMS = 1056  # per kernel that sums over rows: eight for each multiprocessor of an H100
+STAGES = 3  # rows that such a kernel loads ahead (pipelining)
+LOGITS = 8192  # of a row, read at a time
 
 
 def product(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multiply vectors (n, k) by a matrix (m, k), in the dtype of the vectors, and add a constant (m,): (n, m).
+    """Multiply vectors (n, k) by a matrix (m, k), in the dtype of the vectors, and add a constant `bias` (m,): (n, m).
 
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([5.0]))
     tensor([[16.]])
@@ -30,7 +30,7 @@ def product(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def add_norm(x: Tensor, added: Tensor | None, bias: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Return x + added + bias (n, d) and LayerNorm of that in bfloat16. Without `added` the sum is x itself.
+    """Return x + added + bias (n, d), and its LayerNorm in bfloat16. Without `added` the sum is x itself.
 
     >>> norm = nn.LayerNorm(2, device="cuda")  # doctest: +SKIP
     >>> total, normal = add_norm(*torch.ones(2, 4, 2, device="cuda"), norm.bias, norm)  # doctest: +SKIP
@@ -50,7 +50,7 @@ def gelu_of_sum(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def split_heads(qkv: Tensor, bias: Tensor, batch: int, n_head: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values (B, H, T, dh), in the memory of (n, 3d), to which `bias` has been added.
+    """Return queries, keys and values as views (B, H, T, dh) of `qkv` (n, 3d), to which `bias` is already added.
 
     >>> q, k, v = split_heads(torch.arange(12.0).view(2, 6), torch.zeros(6), batch=1, n_head=2)
     >>> q.shape, k[0, 1, 0].tolist()
@@ -61,7 +61,7 @@ def split_heads(qkv: Tensor, bias: Tensor, batch: int, n_head: int) -> tuple[Ten
 
 
 class Product(torch.autograd.Function):
-    """A product whose gradient for the matrix is float32 as it leaves the multiplication."""
+    """A matrix product whose weight gradient is float32 without a cast."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
@@ -82,7 +82,7 @@ def _float32_product(x: Tensor, y: Tensor) -> Tensor:
 
 
 class AddNorm(torch.autograd.Function):
-    """The residual stream with what a block adds to it, and its LayerNorm."""
+    """Residual addition and LayerNorm."""
 
     @staticmethod
     def forward(
@@ -154,7 +154,7 @@ class AddNorm(torch.autograd.Function):
 
 
 class GeluOfSum(torch.autograd.Function):
-    """OpenAI's GELU of a product and its bias."""
+    """Bias addition and OpenAI's GELU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ class GeluOfSum(torch.autograd.Function):
 
 
 class SplitHeads(torch.autograd.Function):
-    """Queries, keys and values as heads, whose gradients are joined, and summed for the bias, in one pass."""
+    """Splits queries, keys and values into heads; the backward pass joins their gradients and sums them for bias."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, bias: Tensor, batch: int, n_head: int) -> tuple[Tensor, ...]:
@@ -236,9 +236,9 @@ class SplitHeads(torch.autograd.Function):
 def cross_entropy_slope(
     logits: Tensor, offset: Tensor, targets: Tensor, *, n_vocab: int, is_sampled: bool, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Do what `losses.cross_entropy_slope` does, in the memory of the logits (n, k), of which V columns count.
+    """Compute `losses.cross_entropy_slope` in place of the logits (n, k), of which the first V columns count.
 
-    The offset (k,) is that of a sample; else it is 0 for the columns that count, and need not be read.
+    `offset` (k,) is read only with `is_sampled`; otherwise it is 0 for the columns that count.
 
     >>> logits = torch.zeros(2, 64, device="cuda")  # doctest: +SKIP
     >>> offset = torch.zeros(64, device="cuda")  # doctest: +SKIP

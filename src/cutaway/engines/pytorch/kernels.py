@@ -1,7 +1,7 @@
-"""Triton kernels of training on a GPU, which `fused.py` calls: each reads and writes its tensors once.
+"""Triton kernels for training on a GPU, called by `fused.py`. Each reads and writes its tensors once.
 
-Kernels that compute gradients also leave sums over the rows that each of their programs has read: the gradients of
-gains and biases, once they are added up. Rows are tokens, and every matrix (n_rows, n_columns) is contiguous.
+Kernels that compute gradients also write, for each program, the sum over its rows; adding these up gives the gradients
+of gains and biases. Rows are tokens, and every matrix (n_rows, n_columns) is contiguous.
 """
 
 import triton
@@ -15,12 +15,12 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 @triton.jit
 def add_norm_forward(
     x,  # the residual stream, float32
-    added,  # what is added to it, but for its bias
+    added,  # the addition to it, without its bias
     bias,
     gain,
     shift,
     total,  # x + added + bias
-    out,  # LayerNorm of that
+    out,  # LayerNorm of total
     means,  # (n_rows,) float32
     scales,  # (n_rows,) float32: 1 / standard deviation
     n_rows,
@@ -30,7 +30,7 @@ def add_norm_forward(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Add to the residual stream and normalise the sum, some rows in each program."""
+    """Add to the residual stream and normalise the sum, ROWS rows per program."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, COLUMNS)
     is_column = columns < n_columns
@@ -55,13 +55,13 @@ def add_norm_forward(
 @triton.jit
 def add_norm_backward(
     d_out,
-    d_total,  # of what else `total` goes to
+    d_total,  # gradient from the other uses of `total`
     total,
     means,
     scales,
     gain,
     dx,
-    d_added,  # the same in the dtype of what was added
+    d_added,  # dx in the dtype of `added`
     sums,  # (n_programs, 3, n_columns) float32: gradients of gain, shift and bias
     n_rows,
     n_columns,
@@ -105,14 +105,14 @@ def add_norm_backward(
 
 @triton.jit
 def sigmoid(x):
-    """Return 1 / (1 + exp(-x)): a root squared takes a third of the time of a division."""
+    """Compute 1 / (1 + exp(-x)). Squaring a reciprocal square root takes a third of the time of a division."""
     root = tl.rsqrt(1.0 + tl.exp2(x * -LOG2_E))
     return root * root
 
 
 @triton.jit
 def gelu_forward(x, bias, out, n_rows, n_columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Compute OpenAI's GELU of a matrix and its bias."""
+    """Compute OpenAI's GELU of x + bias."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     is_column = columns < n_columns
@@ -137,7 +137,7 @@ def gelu_backward(
     COLUMNS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Compute the gradients of `gelu_forward`, some rows at a time."""
+    """Compute the gradients of `gelu_forward`, ROWS rows at a time."""
     program = tl.program_id(0)
     step = tl.num_programs(0) * ROWS
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -173,7 +173,7 @@ def join_heads(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Put the gradients of one head of one sequence beside those of other heads, and sum them over tokens."""
+    """Copy the gradients of one head of one sequence to its columns of `out`, and sum them over tokens."""
     batch = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
     columns = tl.arange(0, COLUMNS)
@@ -192,7 +192,7 @@ def join_heads(
 
 @triton.jit
 def load_logits(logits, offset, columns, stride, n_columns, HAS_OFFSET: tl.constexpr):
-    """Load logits as powers of two; columns that do not count are -infinity."""
+    """Load logits, scaled for exp2; columns from `n_columns` on are -infinity."""
     value = tl.load(logits + columns, mask=columns < stride, other=0.0).to(tl.float32)
     if HAS_OFFSET:
         value += tl.load(offset + columns, mask=columns < n_columns, other=0.0)
@@ -201,9 +201,9 @@ def load_logits(logits, offset, columns, stride, n_columns, HAS_OFFSET: tl.const
 
 @triton.jit
 def cross_entropy(
-    logits,  # (n_rows, stride), of which n_columns count; becomes its own gradient
+    logits,  # (n_rows, stride), of which n_columns count; overwritten by the gradient
     offset,  # (n_columns,), added to each row
-    targets,  # (n_rows,), negative where a row is to be ignored
+    targets,  # (n_rows,), negative for rows to ignore
     losses,  # (n_rows,) float32
     stride,
     n_columns,
@@ -211,7 +211,7 @@ def cross_entropy(
     HAS_OFFSET: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Compute the cross-entropy of a row of logits, and its gradient in the place of the logits."""
+    """Compute the cross-entropy of a row of logits, and overwrite the logits by its gradient."""
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
     target = tl.load(targets + row)
@@ -222,8 +222,8 @@ def cross_entropy(
     if HAS_OFFSET:
         wanted += tl.load(offset + place)
 
-    # Exponentials relative to the largest of the first columns, without a look at the others, whose sum overflows only
-    # if one of them is larger by 88 nats: then the largest of all is found.
+    # Exponentials are relative to the maximum of the first COLUMNS columns, which saves a pass over the others. The sum
+    # overflows only if another logit is larger by 88 nats: then the maximum of all columns is found.
     value = load_logits(logits, offset, columns, stride, n_columns, HAS_OFFSET)
     largest = tl.max(value, 0)
     sums = tl.exp2(value - largest)
@@ -243,7 +243,7 @@ def cross_entropy(
 
     shared = smoothing / n_columns
     n_blocks = tl.cdiv(stride, COLUMNS)
-    for block in range(n_blocks):  # the last ones, which are still in the cache, come first
+    for block in range(n_blocks):  # last blocks first: they are still in the cache
         here = (n_blocks - 1 - block) * COLUMNS + columns
         slope = tl.exp2(load_logits(logits, offset, here, stride, n_columns, HAS_OFFSET) - log_total) - shared
         slope = tl.where(here == target, slope - (1.0 - smoothing), slope)

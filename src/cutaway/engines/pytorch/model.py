@@ -1,11 +1,11 @@
 """GPT-2 as a PyTorch module, in the order in which a token passes through it.
 
-One path serves training, prefill and decode. Names are OpenAI's; where OpenAI stores a linear layer's weight as (in,
-out), `nn.Linear` holds (out, in), and `load` and `export` turn it over. Source: `src/model.py` of openai/gpt-2.
+One path serves training, prefill and decode. Names are OpenAI's. OpenAI stores a linear layer's weight as (in, out),
+`nn.Linear` as (out, in); `load` and `export` transpose it. Source: `src/model.py` of openai/gpt-2.
 Shapes: B sequences, T tokens, d = n_embd, H heads of dh = d / H, S = n_ctx cache slots, V = n_vocab.
 
-In training, parameters and the residual stream stay float32; what enters a matrix product is cast to `compute_dtype`.
-`bfloat16` makes a step faster where the processor multiplies it (AVX-512 BF16, AMX, CUDA; docs/train.md).
+In training, parameters and the residual stream stay float32; inputs of matrix products are cast to `compute_dtype`.
+`bfloat16` makes a step faster if the processor supports it (AVX-512 BF16, AMX, CUDA; docs/train.md).
 """
 
 import math
@@ -41,10 +41,10 @@ from cutaway.engines.pytorch.vml import choose_kernels
 GELU_A = 2 * math.sqrt(2 / math.pi)
 GELU_B = 0.044715 * GELU_A
 
-TRIAL = 150  # tokens of a sequence in a trial of kernels
-NEAR = 0.03  # of a norm: what bfloat16 may differ by in another order (docs/log.md)
+TRIAL = 150  # tokens per sequence in the comparison of kernels
+NEAR = 0.03  # relative error, by norm, that bfloat16 in another order of operations may cause (docs/log.md)
 
-# From q, k and v (B, H, 1, dh) of one new token, which it puts in its slots, to what it finds in all that are held.
+# Maps q, k and v (B, H, 1, dh) of one new token to attention over all held slots; stores k and v in their slots.
 AttendNext = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -55,10 +55,10 @@ class LayerCache:
     k: Tensor  # (B, H, S, dh)
     v: Tensor  # (B, H, S, dh)
     lengths: Tensor  # (B,) tokens held
-    kernel: AttendNext | None = None  # where there is one for this cache, which then needs no mask
+    kernel: AttendNext | None = None  # if the cache has a kernel, it needs no mask
 
     def write(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put new keys and values (B, H, T, dh) in their slots; return all slots, (B, H, S, dh)."""
+        """Store new keys and values (B, H, T, dh) in their slots; return all slots, (B, H, S, dh)."""
         batch = torch.arange(k.shape[0], device=k.device)[:, None]
         slots = next_positions(self.lengths, k.shape[2])
         self.k[batch, :, slots] = k.transpose(1, 2)
@@ -77,12 +77,12 @@ def next_positions(lengths: Tensor, n_new: int) -> Tensor:
 
 @dataclass
 class KVCache:
-    """Keys and values of up to S tokens a sequence, in memory that is allocated once (a static cache)."""
+    """Keys and values of up to S tokens per sequence, in memory that is allocated once (a static cache)."""
 
     k: Tensor  # (L, B, H, S, dh)
     v: Tensor  # (L, B, H, S, dh)
     lengths: Tensor  # (B,) tokens held
-    needs_mask = True  # and no kernel that reads what is held
+    needs_mask = True  # there is no kernel that reads only the held slots
 
     @classmethod
     def empty(cls, config: GPT2Config, batch: int, like: Tensor) -> "KVCache":
@@ -97,7 +97,7 @@ class KVCache:
         return KVCache(self.k[:, rows], self.v[:, rows], self.lengths[rows])
 
     def layer(self, number: int) -> LayerCache:
-        """Select a layer, in the same memory. A compiled block is then the same for all layers."""
+        """Select a layer, in the same memory, so that all layers share one compiled block."""
         return LayerCache(self.k[number], self.v[number], self.lengths)
 
 
@@ -122,14 +122,14 @@ class RelativePositions(nn.Module):
 class Attention(nn.Module):
     """Masked multi-head self-attention."""
 
-    number: Tensor | None  # of the layer, from 1, where the scores are divided by it
+    number: Tensor | None  # number of the layer, from 1, if scores are divided by it
 
     def __init__(self, config: GPT2Config, layer: int, dropout: float) -> None:
         super().__init__()
         self.n_head = config.n_head
         self.dropout = dropout
         self.is_scaled = config.scale_attn_weights
-        # A tensor, and whole, so that compiled blocks share their code and rounding to 16 bits leaves it as it is.
+        # A tensor, so that compiled blocks share their code; an integer, so that 16-bit dtypes do not round it.
         number = torch.tensor(layer + 1) if config.scale_attn_by_inverse_layer_idx else None
         self.register_buffer("number", number, persistent=False)
         self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
@@ -144,9 +144,9 @@ class Attention(nn.Module):
         n_prefix: Tensor | None,
         despite_overflow: bool,
     ) -> Tensor:
-        """Attend by a mask, or without one causally but for the first `n_prefix` tokens.
+        """Attend with a mask; without one, attend causally, except that the first `n_prefix` tokens see each other.
 
-        A cache needs a mask, unless a kernel lets its one new token see all that are held.
+        A cache needs a mask, unless it has a kernel, with which one new token sees all held tokens.
         """
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
         q = self.rescale(q)
@@ -165,7 +165,7 @@ class Attention(nn.Module):
     def attend_masked(
         self, q: Tensor, k: Tensor, v: Tensor, cache: LayerCache | None, mask: Tensor, despite_overflow: bool
     ) -> Tensor:
-        """Attend with a mask (B, 1, T, S) or (T, S) of the tokens that are seen."""
+        """Attend with a mask (B, 1, T, S) or (T, S), True for visible tokens."""
         added = None
         if self.relative is not None:
             n_new = q.shape[2]
@@ -178,7 +178,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
     def rescale(self, q: Tensor) -> Tensor:
-        """Scale queries for attention, which divides by √dh, where the config asks for another divisor."""
+        """Rescale queries if the config asks for a divisor other than √dh, by which attention divides."""
         if not self.is_scaled:
             q = q * math.sqrt(q.shape[-1])
         return q if self.number is None else q / self.number
@@ -200,7 +200,7 @@ def gelu_new(x: Tensor) -> Tensor:
 
 
 class FusedGelu(torch.autograd.Function):
-    """OpenAI's GELU by a sigmoid, for a compiled block to fuse: a third of the time that its tanh takes there.
+    """OpenAI's GELU as a sigmoid, which a compiled block can fuse; it takes a third of the time of tanh there.
 
     >>> FusedGelu.apply(torch.tensor([0.0, 1.0, 10.0]))
     tensor([ 0.0000,  0.8412, 10.0000])
@@ -233,7 +233,7 @@ ACTIVATE: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class MLP(nn.Module):
-    """Two linear layers around an activation, GPT-2's GELU: what the article calls the fully-connected network."""
+    """Two linear layers around an activation, GELU in GPT-2; the article calls it the fully-connected network."""
 
     def __init__(self, config: GPT2Config, dropout: float) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One decoder block: attention, then the MLP, each on a normalised copy of the residual stream and added to it."""
+    """One decoder block: attention, then the MLP. Each reads the normalised residual stream and adds to it."""
 
     def __init__(self, config: GPT2Config, layer: int, dropout: float, compute_dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -273,9 +273,9 @@ class Block(nn.Module):
 
 
 class NoInit(TorchFunctionMode):
-    """Make modules without the random numbers that PyTorch fills them with: half of the time that loading took.
+    """Skip PyTorch's random initialisation of modules, which would take half of the loading time.
 
-    Their matrices hold whatever was in memory, until `load` or `initialise` writes all of them.
+    Their matrices are uninitialised until `load` or `initialise` writes all of them.
 
     >>> with NoInit():
     ...     GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)).wte.weight.shape
@@ -294,8 +294,8 @@ class NoInit(TorchFunctionMode):
 class GPT2(nn.Module):
     """The whole model: token and position embeddings, the blocks, the last LayerNorm and the output matrix.
 
-    In training mode `dropout` is a share of the embeddings, of attention weights and of what each block adds to the
-    residual stream. With `compute_dtype` matrices are multiplied in it, else in the dtype of the parameters.
+    In training mode, `dropout` applies to the embeddings, the attention weights and the additions of each block to the
+    residual stream. Matrices are multiplied in `compute_dtype` if given, else in the dtype of the parameters.
     `activation_checkpointing` recomputes each block in the backward pass instead of keeping its activations.
 
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
@@ -339,7 +339,7 @@ class GPT2(nn.Module):
         """Compute the output of `ln_f` for token ids (B, T): (B, T, d). Reads and extends the cache, if given.
 
         The first `n_prefix` (B,) tokens of a sequence see each other; all of them must be in `ids`.
-        With `despite_overflow` infinity and NaN stay behind the mask, at the price of speed.
+        With `despite_overflow`, masked infinity and NaN have no effect, but attention is slower.
         """
         check_causal(self.config, n_prefix is not None)
         n_new = ids.shape[1]
@@ -376,7 +376,7 @@ class GPT2(nn.Module):
         return F.cross_entropy(at_least_float32(self(ids)).flatten(0, 1), targets.flatten())
 
     def read_fused(self, x: Tensor) -> Tensor:
-        """Compute what `hidden` does from embeddings (B, T, d) on, by kernels that fuse what lies between products."""
+        """Compute `hidden` from embeddings (B, T, d), with kernels that fuse the operations between matrix products."""
         blocks = [block for block in self.h if isinstance(block, Block)]
         norms = [block.ln_1 for block in blocks] + [self.ln_f]
         stream, h = add_norm(x.flatten(0, 1), None, None, norms[0])  # each (B * T, d)
@@ -392,12 +392,12 @@ class GPT2(nn.Module):
         return h.view(x.shape)
 
     def fuse_blocks(self) -> None:
-        """Read blocks with `read_fused` from now on, where it computes the same: `is_standard`, and a trial agrees."""
+        """Use `read_fused` from now on if the model `is_standard` and a comparison of their results agrees."""
         device = self.wpe.weight.device
         self.is_fused = device.type == "cuda" and self.is_standard() and fused_agrees(self.config, device)
 
     def is_standard(self) -> bool:
-        """Return True for what `read_fused` computes: GPT-2 as OpenAI made it, in bfloat16, without dropout.
+        """Return True if `read_fused` supports the model: OpenAI's GPT-2 in bfloat16, without dropout.
 
         >>> config = GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
         >>> GPT2(config, compute_dtype=torch.bfloat16).is_standard(), GPT2(config).is_standard()
@@ -418,7 +418,7 @@ class GPT2(nn.Module):
         )
 
     def compile_blocks(self) -> None:
-        """Fuse each block with torch.compile: one block is compiled for each length, and all layers share it."""
+        """Compile each block with torch.compile: once for each sequence length, shared by all layers."""
         for block in self.h:
             block.compile(dynamic=False)
 
@@ -428,8 +428,8 @@ class GPT2(nn.Module):
         return KVCache.empty(self.config, batch, like)
 
     def initialise(self, seed: int) -> None:
-        """Draw fresh weights as GPT-2 does: normal(0, 0.02), projections into the residual stream smaller by
-        1/sqrt(2L). Embeddings of distances are normal(0, 0.02) too.
+        """Initialise all weights as GPT-2 does: normal(0, 0.02), scaled by 1/sqrt(2L) for projections into the
+        residual stream. Embeddings of distances are normal(0, 0.02) too.
         """
         generator = torch.Generator().manual_seed(seed)
         into_residual = 0.02 / math.sqrt(2 * self.config.n_layer)
@@ -450,29 +450,29 @@ class GPT2(nn.Module):
                 parameter.copy_(self.read(weights, name))
 
     def read(self, weights: Weights, name: str) -> Tensor:
-        """Read one tensor of a checkpoint as its parameter holds it."""
+        """Read one tensor of a checkpoint in the orientation of its parameter."""
         array = weights.read(name)
         return torch.from_numpy(array.T if self.config.tensors[name].transposed else array)
 
     def export(self) -> dict[str, NDArray[np.float32]]:
-        """Return the parameters as a checkpoint holds them: float32 arrays by name, linear weights (in, out)."""
+        """Return the parameters as a checkpoint stores them: float32 arrays by name, linear weights (in, out)."""
         return {name: self.stored(name, p) for name, p in self.tensors()}
 
     def stored(self, name: str, parameter: Tensor) -> NDArray[np.float32]:
-        """Return one parameter as a checkpoint holds it."""
+        """Return one parameter as a checkpoint stores it."""
         array = parameter.detach().to("cpu", torch.float32).numpy()
         return np.array(array.T if self.config.tensors[name].transposed else array, order="C")
 
     def tensors(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
-        return ((name, p) for name, p in self.named_parameters() if name in self.config.tensors)  # no adapter's
+        """Yield every parameter with its name in a checkpoint; a tied head is the embedding and is yielded once."""
+        return ((name, p) for name, p in self.named_parameters() if name in self.config.tensors)  # without adapters
 
 
 @cache
 def fused_agrees(config: GPT2Config, device: torch.device) -> bool:
-    """Compare `read_fused` with the modules of a block of this width: its output and gradients for some tokens.
+    """Compare the output and gradients of `read_fused` with the modules' own, for one block of this width.
 
-    A GPU, a driver or a Triton on which kernels fail or compute something else is trained on without them.
+    If kernels fail or give other results on this GPU, driver or Triton, the model is trained without them.
 
     >>> fused_agrees(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1), torch.device("meta"))
     False
@@ -495,5 +495,5 @@ def fused_agrees(config: GPT2Config, device: torch.device) -> bool:
             gradients = torch.autograd.grad((hidden * weights).sum(), [x, *parameters])
             found.append([hidden.detach(), *gradients])
         return all(float((a - b).norm()) < NEAR * float(b.norm()) for a, b in zip(*found, strict=True))
-    except Exception:  # noqa: BLE001  # of the compiler, the driver or Triton
+    except Exception:  # noqa: BLE001  # from the compiler, the driver or Triton
         return False

@@ -1,9 +1,9 @@
-"""Products of vectors with the matrix of a linear layer, in the way that is fastest on the CPU at hand.
+"""Matrix products of linear layers, by the fastest library call on this CPU.
 
-PyTorch multiplies float32 with MKL, and bfloat16 with oneDNN. On AMD's processors MKL leaves AVX-512 unused: there
-oneDNN multiplies float32 twice as fast, and a tenth faster where there is only AVX2. Where bfloat16 is multiplied by
-AMX, a first matrix that lies transposed, as in the gradient of the weights, makes a product take twice as long, and
-is copied first (docs/log.md).
+PyTorch multiplies float32 with MKL, and bfloat16 with oneDNN. On AMD processors MKL does not use AVX-512: there oneDNN
+multiplies float32 twice as fast, and a tenth faster if there is only AVX2. With AMX, a bfloat16 product takes twice as
+long if its first matrix is transposed in memory, as in the gradient of the weights, so that matrix is copied first
+(docs/log.md).
 """
 
 import platform
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ALIGNMENT = 64  # rows of an output matrix of which a multiple is fast on CUDA
-WORTH = 2**24  # multiplications of a product from which oneDNN saves more than calling it from Python costs
+ALIGNMENT = 64  # an output matrix whose rows are a multiple of this is fast on CUDA
+WORTH = 2**24  # multiplications from which oneDNN saves more than the overhead of its call from Python
 
 
 def processor() -> str:
-    """Return what the system tells of the processor: on Linux its maker and the names of all it can do.
+    """Describe the processor as the system does: on Linux with its vendor and feature flags.
 
     >>> isinstance(processor(), str)
     True
@@ -37,7 +37,7 @@ HAS_AMX = "amx_bf16" in PROCESSOR
 
 
 def is_transformed() -> bool:
-    """Return True inside torch.func (grad, vmap, jvp), which needs PyTorch's own operations in place of those here.
+    """Return True inside torch.func (grad, vmap, jvp), which needs PyTorch's own operations instead of these.
 
     >>> is_transformed(), bool(torch.func.vmap(lambda x: x + is_transformed())(torch.zeros(1)))
     (False, True)
@@ -62,7 +62,7 @@ def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def pad_rows(w: Tensor) -> Tensor:
-    """Copy a matrix (n, k) to where zeros follow it in memory, up to a multiple of `ALIGNMENT` rows, for `aligned`.
+    """Copy a matrix (n, k) to memory in which rows of zeros follow, up to a multiple of `ALIGNMENT`, for `aligned`.
 
     >>> pad_rows(torch.ones(3, 2)).shape
     torch.Size([3, 2])
@@ -73,7 +73,7 @@ def pad_rows(w: Tensor) -> Tensor:
 
 
 def aligned(w: Tensor) -> Tensor:
-    """Return a matrix (n, k) of `pad_rows` together with the rows that follow it in memory, and any other as it is.
+    """Return a matrix (n, k) from `pad_rows` with its padding rows; return any other matrix unchanged.
 
     >>> aligned(pad_rows(torch.ones(3, 2))).shape, aligned(torch.ones(3, 2)).shape
     (torch.Size([64, 2]), torch.Size([3, 2]))
@@ -86,7 +86,7 @@ def aligned(w: Tensor) -> Tensor:
 def output_product(x: Tensor, w: Tensor) -> Tensor:
     """Compute the logits (..., V) of vectors (..., d) with an output matrix (V, d), aligned if `pad_rows` made it.
 
-    cuBLAS takes five times as long for GPT-2's, whose 50,257 rows are odd.
+    Without padding, cuBLAS takes five times as long for GPT-2's matrix, because 50,257 rows are odd.
 
     >>> output_product(torch.tensor([[1.0, 2.0]]), pad_rows(torch.tensor([[3.0, 4.0], [5.0, 6.0]])))
     tensor([[11., 17.]])
@@ -95,7 +95,7 @@ def output_product(x: Tensor, w: Tensor) -> Tensor:
 
 
 def columns_of(w: Tensor) -> Tensor:
-    """Return w.T, so that `linear` multiplies by w itself: a copy where a CPU is faster with one (docs/log.md).
+    """Return w.T, so that `linear` multiplies by w itself: a copy if the CPU is faster with one (docs/log.md).
 
     >>> columns_of(torch.ones(3, 2)).shape
     torch.Size([2, 3])
@@ -105,7 +105,7 @@ def columns_of(w: Tensor) -> Tensor:
 
 
 def accumulate(total: Tensor, part: Tensor) -> None:
-    """Add a part (m, k) of any dtype to `total` (n, k), in place. More rows of the part are padding, and left out.
+    """Add `part` (m, k) of any dtype to `total` (n, k), in place. Extra rows of `part` are padding and ignored.
 
     >>> total = torch.ones(1, 2)
     >>> accumulate(total, torch.ones(3, 2, dtype=torch.bfloat16))
@@ -116,9 +116,9 @@ def accumulate(total: Tensor, part: Tensor) -> None:
 
 
 def add_product(total: Tensor, x: Tensor, y: Tensor, add: Callable[[Tensor, Tensor], None] = accumulate) -> None:
-    """Add x.T @ y to `total` (n, k), in place, for x (m, n) and y (m, k). More columns of x are padding, and left out.
+    """Add x.T @ y to `total` (n, k), in place, for x (m, n) and y (m, k). Extra columns of x are padding and ignored.
 
-    `add` is `accumulate`, or the same compiled, which need not cast a copy of the product first.
+    `add` is `accumulate`, or `accumulate` compiled, which does not cast a copy of the product first.
 
     >>> total = torch.ones(2, 1)
     >>> add_product(total, torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0]]))
@@ -126,13 +126,13 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, add: Callable[[Tensor, Tens
     [[11.0], [21.0]]
     """
     if x.dtype != total.dtype or (USES_ONEDNN and HAS_AVX512):
-        add(total, linear(x.t(), y.t()))  # padded, which is faster to multiply
+        add(total, linear(x.t(), y.t()))  # with padding, which is faster to multiply
     else:  # adding while multiplying saves more than oneDNN does without AVX-512
         total.addmm_(x[:, : len(total)].t(), y)
 
 
-# What follows are operators, so that torch.compile leaves each whole. They are defined this way and not by `custom_op`,
-# whose first call imports the compiler, which takes a second.
+# Custom operators, which torch.compile treats as opaque. They are not defined by `custom_op` because its first call
+# imports the compiler, which takes a second.
 COMPILES = torch.Tag.pt2_compliant_tag
 torch.library.define("cutaway::onednn_linear", "(Tensor x, Tensor w, Tensor? bias) -> Tensor", tags=COMPILES)
 torch.library.define("cutaway::product", "(Tensor x, Tensor y) -> Tensor", tags=COMPILES)
@@ -168,7 +168,7 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None
     x, w = ctx.saved_tensors
     needs_x, needs_w, needs_bias = ctx.needs_input_grad
     rows = gradient.reshape(-1, len(w))  # (m, n)
-    # oneDNN is slow where the rows of its second matrix are not contiguous; copying them takes less than it saves.
+    # oneDNN is slow if the rows of its second matrix are not contiguous; copying them costs less than it saves.
     dx = onednn_linear(gradient, w.t().contiguous(), None) if needs_x else None
     dw = onednn_linear(rows.t(), x.reshape(-1, x.shape[-1]).t().contiguous(), None) if needs_w else None
     return dx, dw, rows.sum(0) if needs_bias else None
@@ -178,7 +178,7 @@ torch.library.register_autograd("cutaway::onednn_linear", _gradients, setup_cont
 
 
 class AmxLinear(torch.autograd.Function):
-    """x @ w.T. What lies transposed in the gradient of w is copied first, which a compiled block does on the way.
+    """x @ w.T. For the gradient of w, the transposed matrix is copied first; a compiled block fuses this copy.
 
     >>> AmxLinear.apply(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
@@ -201,7 +201,7 @@ class AmxLinear(torch.autograd.Function):
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """Compute x @ y on a CPU, with x in memory as it is.
+    """Compute x @ y on a CPU, with the memory layout of x unchanged.
 
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]]))
     tensor([[11.]])
