@@ -1,7 +1,7 @@
 """A forward pass of `reference.py` that caches what is expensive to recompute and reuses a previous pass's cache.
 
-Cached are the residual stream before, inside and after each block, and each layer's queries, keys and values: about
-200 MB for 1,024 tokens of the smallest GPT-2. Every other tensor is one function call away from these.
+The cache holds the residual stream before, inside and after each block, and each layer's queries, keys and values:
+about 200 MB for 1,024 tokens of the smallest GPT-2. One function call computes any other tensor from these.
 """
 
 import time
@@ -15,16 +15,16 @@ from cutaway.engines.reference import block, embed
 from cutaway.numerics import FloatArray, count_shared
 from cutaway.trace.interventions import KINDS, Before, Edits, Intervention, made_in
 
-Progress = Callable[[int, int], None]  # called with (layers done, layers in all); an exception from it ends the pass
+Progress = Callable[[int, int], None]  # called with (layers done, layers in total); an exception from it ends the pass
 
 
 @dataclass(frozen=True)
 class ReuseStats:
     """Tokens and layers that a pass computed and reused, and its duration.
 
-    Of the computed layers, those before `changed_layer`, the first in which the interventions differ, computed
-    `positions_computed` tokens and reused the others; those from it on computed every token. The source texts of
-    patches are read in addition, and counted in `seconds` only.
+    `changed_layer` is the first layer in which the interventions differ. Computed layers before it computed
+    `positions_computed` tokens and reused the others; layers from it on computed every token. Forward passes of the
+    source texts of patches are counted in `seconds` only.
     """
 
     positions_computed: int
@@ -69,9 +69,9 @@ def forward(
     n_layers: int | None = None,
     n_prefix: int = 0,
 ) -> TracedForward:
-    """Run T token ids, at least one, through the model, reusing from `base` whatever is the same there.
+    """Run T token ids, at least one, through the model, reusing all tensors of `base` that are the same.
 
-    The first `n_prefix` tokens see each other. With `n_layers` the pass ends after so many layers.
+    The first `n_prefix` tokens see each other. With `n_layers` the pass ends after that many layers.
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
     >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
@@ -115,7 +115,7 @@ def _patches(
     progress: Progress | None,
     n_prefix: int,
 ) -> Before:
-    """Compute the rows that patches insert, except those that are reused; each source text is read once."""
+    """Compute the rows that patches insert, except rows that are reused; each source text is run once."""
     patches: dict[str | Intervention, FloatArray] = {}
     by_source: dict[tuple[int, ...], list[Intervention]] = {}
     for each in interventions:
@@ -134,9 +134,9 @@ def _source_rows(
     progress: Progress | None,
     n_prefix: int,
 ) -> dict[str | Intervention, FloatArray]:
-    """Compute the source text's residual stream (d,) after each patch's layer, at its position, and no more of it.
+    """Compute the residual stream (d,) of a source text after the layer and at the position of each patch only.
 
-    Its first `n_prefix` tokens see each other, as those of the text that is patched.
+    Its first `n_prefix` tokens see each other, as in the patched text.
     """
     targets = {patch: _target(patch) for patch in patches}
     n_layers = 1 + max(layer for layer, _ in targets.values())
@@ -163,7 +163,7 @@ def _read_layer(
     base: TracedForward | None,
     n_prefix: int,
 ) -> dict[str, FloatArray]:
-    """Run a layer over its input x (T, d) from position `start` on; returns its cached tensors for all T tokens."""
+    """Run a layer on its input x (T, d) from position `start` on; return its cached tensors for all T tokens."""
     cached = {f"{kind}.{layer}": x[:0] for kind in ("q", "k", "v", "resid.mid")} | {boundary(config, layer + 1): x[:0]}
     if base is not None and start == len(x):
         return {name: _first(base.cached[name], start) for name in cached}
@@ -180,7 +180,7 @@ def _read_layer(
 
 
 def _first(array: FloatArray, tokens: int) -> FloatArray:
-    """Return the rows of the first tokens; a copy if there are more, since a view would keep all of them in memory."""
+    """Return the rows of the first tokens; a copy if there are more, because a view would keep all rows in memory."""
     return array if array.shape[-2] == tokens else array[..., :tokens, :].copy()
 
 
@@ -192,12 +192,12 @@ def _joined(base: TracedForward | None, name: str, new: FloatArray, start: int) 
 def _shared_positions(
     ids: tuple[int, ...], interventions: tuple[Intervention, ...], base: TracedForward | None, n_prefix: int
 ) -> int:
-    """Count the leading tokens that can be reused: none where an intervention needs all tokens at once, or in a prefix
-    of which a token differs.
+    """Count the leading tokens that can be reused: none if an intervention needs all tokens at once, or if a token of
+    the prefix differs.
     """
     if base is None:
         return 0
-    # One of `base` alone is no hindrance: nothing is reused of the layers from it on.
+    # Interventions of `base` alone do not matter: layers from the first of them on are not reused.
     if ids != base.ids and any(KINDS[each.kind].needs_all for each in interventions):
         return 0
     shared = count_shared(ids, base.ids)

@@ -1,7 +1,7 @@
 """Attention patterns of the heads of a trace: statistics, a search by query and keys, and thumbnails.
 
-Everything here reads weights that `Trace.attention` computes one layer at a time: those of all layers would take 600 MB
-for 1,024 tokens of the smallest GPT-2. Weights are (H, T, T): head, query position, key position.
+Everything here reads attention weights that `Trace.attention` computes one layer at a time: the weights of all layers
+would take 600 MB for 1,024 tokens of the smallest GPT-2. Weights are (H, T, T): head, query position, key position.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,24 @@ from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 from cutaway.trace.trace import Trace
 
-Pairs = NDArray[np.bool_]  # (T, T): which keys count for which query
+Pairs = NDArray[np.bool_]  # (T, T): True for the keys that count for a query
 
-# A head is labelled after the keys that get at least this share of its weight, averaged over the queries that have any.
+# A head gets the label of keys that receive at least this share of its weight, averaged over queries with such keys.
 LABEL_FROM = 0.5
 NEARLY = 0.9  # of the best coverage
 
 
 @dataclass(frozen=True)
 class HeadStatistics:
-    """Statistics of the attention pattern of one head in one text; None where no query of the text has such a key.
+    """Statistics of the attention pattern of one head in one text; None if no query of the text has such a key.
 
-    `entropy` is in nats, the others are shares of a query's weight, 0 to 1, averaged over queries except `largest`:
+    `entropy` is in nats; the others are shares of a query's weight, 0 to 1. All but `largest` are means over queries:
 
-    - `entropy`: of a query's weights: 0 on a single token, ln n on n tokens equally;
-    - `first`: on the first token, from all later ones;
-    - `previous`: on the token just before;
-    - `duplicate`: on all earlier occurrences of the same token, from the queries that have one;
-    - `induction`: on all tokens after such an occurrence (the query itself where it occurs twice in a row);
+    - `entropy`: entropy of a query's weights: 0 on a single token, ln n on n tokens equally;
+    - `first`: share on the first token, from all later queries;
+    - `previous`: share on the token just before the query;
+    - `duplicate`: share on all earlier occurrences of the same token, from queries that have one;
+    - `induction`: share on all tokens after such an occurrence (the query itself if it occurs twice in a row);
     - `largest`: the largest weight on any token but the first.
     """
 
@@ -47,7 +47,7 @@ class HeadStatistics:
 
     @property
     def labels(self) -> Mapping[str, float]:
-        """Labels of the head, each with its share: those of at least `LABEL_FROM`."""
+        """Labels of the head with a share of at least `LABEL_FROM`, each with its share."""
         named = {
             "first token": self.first,
             "previous token": self.previous,
@@ -73,9 +73,9 @@ def atlas(
 ) -> tuple[list[HeadStatistics], NDArray[np.uint8]]:
     """Compute the statistics of a layer's heads and thumbnails of their patterns, (H, n, n) with n = min(T, size).
 
-    A thumbnail holds 255 times the square root of each weight. In a text longer than `size` a cell is the largest of
-    the weights that it covers (max pooling), so that a strong link between two tokens stays visible. With `leave_first`
-    the thumbnails, not the statistics, are of the weights `without_first`.
+    A thumbnail holds 255 times the square root of each weight. In a text longer than `size` a cell is the maximum of
+    the weights that it covers (max pooling), so that a strong link between two tokens stays visible. `leave_first`
+    applies `without_first` to the weights of the thumbnails, not of the statistics.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -106,9 +106,9 @@ def _statistics(trace: Trace, layer: int, attn: FloatArray) -> list[HeadStatisti
 
 
 def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple[int, int, float]]:
-    """Rank all heads by the share of its weight that `query` gives to some keys: (layer, head, share), largest first.
+    """Rank all heads by the share of its weight that `query` puts on some keys: (layer, head, share), largest first.
 
-    Raises UsageError for a position outside the text, and where no key is given.
+    Raises UsageError for a position outside the text, and if no key is given.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -128,12 +128,12 @@ def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple
 
 
 def aligner(trace: Trace, n_source: int) -> tuple[int, int, list[tuple[int, int, float]]]:
-    """Find the head that goes through the source as the target is written: (layer, head, links).
+    """Find the head whose attention aligns the target with the source: (layer, head, links).
 
-    A head is the better, the more each token of the source gets from the query that gives it most, on their average;
-    of those `NEARLY` as good as the best it is the last layer's best. A link (query, key, weight) goes from each token
-    after which one of the target comes to the token of the source that gets most, the heaviest first. The first and
-    last of the `n_source` tokens, at least 3, are no words.
+    The coverage of a head is the mean, over the source tokens, of the largest weight that any query puts on the token.
+    Of the best heads of each layer, this is the last whose coverage is at least `NEARLY` times the largest. A link
+    (query, key, weight) goes from each token that predicts a target token to the source token with the largest weight;
+    links are sorted by weight, largest first. The first and last of the `n_source` tokens, at least 3, are not words.
 
     >>> import cutaway
     >>> model = cutaway.load("builtin-translation")
@@ -156,9 +156,9 @@ def aligner(trace: Trace, n_source: int) -> tuple[int, int, list[tuple[int, int,
 
 
 def without_first(attn: FloatArray) -> FloatArray:
-    """Renormalise weights (..., T, T) without the first token, on which many heads put weight they have no use for.
+    """Renormalise weights (..., T, T) without the first token, on which many heads put unused weight.
 
-    The first row is unchanged, and a row with no other weight becomes all zero.
+    The first row is unchanged. A row with no other weight becomes all zero.
 
     >>> without_first(np.array([[1, 0], [0.75, 0.25]], np.float32)).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
@@ -189,7 +189,7 @@ def _entropy(weights: FloatArray) -> float:
 
 
 def _mean_share(weights: FloatArray, pairs: Pairs) -> float | None:
-    """Average the share of the weights (T, T) on the selected keys over the queries that have one."""
+    """Compute the share of the weights (T, T) on the selected keys, averaged over the queries that have one."""
     queries = pairs.any(axis=-1)
     return float((weights * pairs).sum(axis=-1)[queries].mean()) if queries.any() else None
 
@@ -202,13 +202,13 @@ def _to_first(tokens: int) -> Pairs:
 
 
 def _earlier_equal(ids: Sequence[int]) -> Pairs:
-    """Select for each query the earlier keys that are the same token."""
+    """Select, for each query, the earlier keys with the same token."""
     tokens = np.asarray(ids)
     return np.tril(tokens[:, None] == tokens, k=-1)
 
 
 def _one_later(pairs: Pairs) -> Pairs:
-    """Select the key after each chosen one."""
+    """Select the key after each selected key."""
     later = np.zeros_like(pairs)
     later[:, 1:] = pairs[:, :-1]
     return later

@@ -1,8 +1,8 @@
 """Interventions: each replaces one tensor of a forward pass, and everything after it follows from the replacement.
 
-Nothing here computes a forward pass. `Edits` is a hook for `reference.py`; an intervention returns another array in
-place of the one that was computed, often one computed just before it: the raw scores for the scaled ones, the keys for
-the values.
+Nothing here computes a forward pass. `Edits` is a hook for `reference.py`. An intervention returns an array that
+replaces the computed one. It is often an array computed just before: the raw scores replace the scaled scores, or the
+keys the values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +16,18 @@ from cutaway.engines.reference import MASKED
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 
-# The score of a knocked-out edge. It is above MASKED, so that a token that loses all its edges attends to them equally
-# and still to no later token.
+# The score of a knocked-out edge. It is above MASKED, so that a token that loses all its edges attends to them equally,
+# and still not to later tokens.
 KNOCKED_OUT = MASKED / np.float32(2)
-LARGEST = 1e12  # magnitude of a value; its square and a sum of many still fit into a float32
+LARGEST = 1e12  # magnitude of a value; its square, and a sum of many values, still fit into a float32
 
 
 @dataclass(frozen=True)
 class Intervention:
     """A change to one tensor of a forward pass, in all layers unless `layer` is given, in all heads unless `head` is.
 
-    `query`, `key` and `position` are token positions, from 0; `value` is the factor or the score, for the kinds that
-    have one; `source` holds the token ids of the text that a patch is taken from. Kinds and their fields: `KINDS`.
+    `query`, `key` and `position` are token positions, from 0. `value` is the factor or the score of kinds that have
+    one. `source` holds the token ids of the text from which a patch is taken. `KINDS` lists the kinds and their fields.
 
     >>> Intervention("zero_ablate_head", layer=5, head=1).layer
     5
@@ -43,7 +43,7 @@ class Intervention:
     source: tuple[int, ...] | None = None
 
 
-# Tensors computed before this one, by kind, and the rows that patches insert, by intervention.
+# Tensors computed earlier, by kind, and the rows that patches insert, by intervention.
 Before = Mapping[str | Intervention, FloatArray]
 # The last argument is the position of the array's first row.
 Change = Callable[[FloatArray, Before, Intervention, int], FloatArray]
@@ -51,10 +51,10 @@ Change = Callable[[FloatArray, Before, Intervention, int], FloatArray]
 
 @dataclass(frozen=True)
 class Kind:
-    """Tensor that a kind of intervention replaces, by which function, and the fields it needs and allows.
+    """The tensor that a kind of intervention replaces, the function that does it, and the fields it needs and allows.
 
-    `needs_all` marks a change that needs the rows of all tokens at once, so that nothing of another text can be reused.
-    `breaks_sum` marks one after which a logit is no longer the sum of what the components add to it.
+    `needs_all`: the change needs the rows of all tokens at once, so that nothing of another text can be reused.
+    `breaks_sum`: after the change a logit is no longer the sum of the contributions of the components.
     """
 
     tensor: str
@@ -128,7 +128,7 @@ def _patch_residual(x: FloatArray, before: Before, intervention: Intervention, s
 
 
 def _instead(other: str) -> Change:
-    """Replace a tensor by the one of another kind that was computed just before."""
+    """Replace a tensor by a tensor of another kind, computed just before."""
 
     def change(array: FloatArray, before: Before, intervention: Intervention, start: int) -> FloatArray:
         return before[other]
@@ -209,7 +209,7 @@ def fitting(interventions: Sequence[Intervention], tokens: int) -> list[Interven
 
 
 def made_in(layer: int, interventions: Sequence[Intervention]) -> list[Intervention]:
-    """Select the interventions that change a layer's tensors, in their order.
+    """Select the interventions that change a layer's tensors, in the given order.
 
     >>> interventions = [Intervention("zero_ablate_mlp", layer=3), Intervention("no_mask")]
     >>> [each.kind for each in made_in(3, interventions)], [each.kind for each in made_in(4, interventions)]
@@ -219,8 +219,8 @@ def made_in(layer: int, interventions: Sequence[Intervention]) -> list[Intervent
 
 
 class Edits:
-    """A hook that applies interventions; `start` is the position of the first token that is computed, `patches` the
-    rows that each patch inserts.
+    """A hook that applies interventions. `start` is the position of the first computed token; `patches` holds the row
+    that each patch inserts.
 
     >>> edits = Edits([Intervention("scale_head", layer=0, head=1, value=0.5)])
     >>> edits("z.0", np.ones((2, 1, 1), np.float32)).tolist()
@@ -250,7 +250,7 @@ class Edits:
         return array
 
     def remember(self, name: str, array: FloatArray) -> None:
-        """Remember a tensor, for a change that replaces a later one by it."""
+        """Remember a tensor for changes that replace a later tensor by it."""
         self._before[_parts(name)[0]] = array
 
 

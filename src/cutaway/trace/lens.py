@@ -21,12 +21,12 @@ from cutaway.trace.interventions import KINDS, made_in
 from cutaway.trace.once import once_for_a_trace
 from cutaway.trace.trace import Trace
 
-CHUNK = 128  # vectors whose logits are in memory at a time
+CHUNK = 128  # vectors whose logits are in memory at once
 
 
 @dataclass(frozen=True)
 class LensReading:
-    """Most likely next tokens if the model ended at a boundary between its parts ("resid.mid.3")."""
+    """Most likely next tokens if the model ended at a boundary between its components ("resid.mid.3")."""
 
     boundary: str
     ids: IndexArray  # (N, k), most likely first
@@ -34,7 +34,7 @@ class LensReading:
 
 
 def boundaries(layers: int) -> list[str]:
-    """Name the residual stream at the 2 L + 1 boundaries between a model's parts.
+    """Name the residual stream at the 2 L + 1 boundaries between a model's components.
 
     >>> boundaries(1)
     ['resid.pre.0', 'resid.mid.0', 'resid.post.0']
@@ -46,8 +46,8 @@ def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: in
     """Apply the final LayerNorm and the output matrix to the residual stream at each boundary (the raw logit lens).
 
     Gives the `k` most likely tokens after every token (N = T), or after `count` tokens from `position` on (N = count).
-    Nothing is trained: early layers do not write for this reader, so that early readings mean little. The last reading
-    is the model's own prediction. Raises UsageError for arguments out of range.
+    Nothing is trained: early layers do not write for the output matrix, so that early readings mean little. The last
+    reading is the model's own prediction. Raises UsageError for arguments out of range.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -68,7 +68,7 @@ def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: in
 
 
 def _read(trace: Trace, positions: slice, k: int) -> tuple[IndexArray, FloatArray]:
-    """Find the most likely tokens at each boundary after some tokens, with probabilities: two arrays (2L + 1, N, k)."""
+    """Find the most likely tokens after N positions at each boundary, and their probabilities: (2L + 1, N, k) each."""
     stream = _stream(trace, positions)  # (2L + 1, N, d)
     ids, probabilities = _largest(map(softmax, _logits(trace, stream.reshape(-1, stream.shape[-1]))), k)
     shape = (*stream.shape[:-1], k)
@@ -81,7 +81,7 @@ def _stream(trace: Trace, positions: int | slice) -> FloatArray:
 
 
 def _largest(parts: Iterable[FloatArray], k: int) -> tuple[IndexArray, FloatArray]:
-    """Find indices and values of the k largest entries of each row: chunks of (N, V) -> two arrays (N, k)."""
+    """Find indices and values of the k largest entries of each row: chunks of (N, V) -> (N, k) each."""
     ids: list[IndexArray] = []
     values: list[FloatArray] = []
     for rows in parts:
@@ -98,8 +98,8 @@ def _logits(trace: Trace, x: FloatArray) -> Iterator[FloatArray]:
 def divergence(trace: Trace, other: Trace, position: int, other_position: int) -> Float64Array:
     """Compute the divergence KL(trace ‖ other) of the lens readings of two traces at each boundary, in nats: (2L + 1,).
 
-    The sum over the vocabulary of p (log p - log q), with p predicted by `trace` after `position`, and q by `other`
-    after `other_position`. Raises UsageError for models with different numbers of layers or vocabularies.
+    It is the sum over the vocabulary of p (log p - log q), where `trace` predicts p after `position`, and `other`
+    predicts q after `other_position`. Raises UsageError for models with different numbers of layers or vocabularies.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -113,7 +113,7 @@ def divergence(trace: Trace, other: Trace, position: int, other_position: int) -
     ours = _logits(trace, _stream(trace, position))
     theirs = _logits(other, _stream(other, other_position))
     pairs = (pair for chunks in zip(ours, theirs, strict=True) for pair in zip(*chunks, strict=True))
-    return np.maximum([_divergence(*pair) for pair in pairs], 0)  # rounding can make 0 a little less
+    return np.maximum([_divergence(*pair) for pair in pairs], 0)  # rounding can make 0 slightly negative
 
 
 def _divergence(logits: FloatArray, others: FloatArray) -> float:
@@ -125,7 +125,7 @@ def _divergence(logits: FloatArray, others: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Attribution:
-    """Contribution of each part of a model to one logit, with the scale of the final LayerNorm held fixed.
+    """Contribution of each component to one logit, with the scale of the final LayerNorm held fixed.
 
     The `attention` of a layer is the sum of its `heads` and its `attention_bias`.
     """
@@ -135,7 +135,7 @@ class Attribution:
     attention: Float64Array  # (L,)
     heads: Float64Array  # (L, H)
     attention_bias: Float64Array  # (L,), of c_proj
-    mlp: Float64Array  # (L,), its biases included
+    mlp: Float64Array  # (L,), including its biases
     final_bias: float  # of ln_f
 
     @property
@@ -148,9 +148,9 @@ class Attribution:
 def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribution:
     """Split the logit of `token` after `position` into the contributions of embeddings, heads, MLPs and biases.
 
-    The residual stream is a sum and the output matrix is linear; so is the LayerNorm between them once its divisor,
-    which depends on all parts together, is taken from the trace. Raises UsageError where an intervention replaced the
-    sum or the LayerNorm.
+    The residual stream is a sum and the output matrix is linear. The LayerNorm between them is linear too once its
+    divisor, which depends on all components together, is taken from the trace. Raises UsageError if an intervention
+    replaced the sum or the LayerNorm.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -164,7 +164,7 @@ def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribu
     layers = range(trace.config.n_layer)
     direction = _direction(trace, position, token)
     stream = _stream(trace, position).astype(np.float64)
-    added = np.diff(stream @ direction)  # what attention and MLP of each layer add, in turn
+    added = np.diff(stream @ direction)  # contributions of attention and MLP of each layer, in turn
     heads = np.stack([_heads(trace, layer, position, direction) for layer in layers])
     return Attribution(
         token_embedding=float(trace["tok_emb"][position] @ direction),
@@ -187,7 +187,7 @@ def _check_sum(trace: Trace, position: int) -> None:
 
 
 def _direction(trace: Trace, position: int, token: int) -> Float64Array:
-    """Compute the direction (d,) whose product with the residual stream is the logit, without the bias of ln_f.
+    """Compute the direction (d,) whose dot product with the residual stream is the logit without the bias of ln_f.
 
     LayerNorm subtracts the mean first; subtracting it from the direction instead is equivalent.
     """
@@ -228,12 +228,12 @@ def _is_silent(trace: Trace, layer: int) -> bool:
 
 
 def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int = 10) -> tuple[IndexArray, FloatArray]:
-    """Find the tokens whose logits N neurons of an MLP raise most, and by how much: two arrays (N, k), largest first.
+    """Find the tokens whose logits each of N neurons raises most, and by how much: (N, k) each, largest first.
 
-    A neuron adds its row of `mlp.c_proj`, times its activation, to the residual stream; its effect on the logits is
-    that row less its mean, times the gain of `ln_f`, times the output matrix. Effects are per unit of activation and
-    without the divisor of `ln_f`, which depends on the text: they come from the weights alone. Raises UsageError for
-    units, a layer or a number of tokens out of range, and where no unit is given.
+    A neuron adds its row of `mlp.c_proj`, times its activation, to the residual stream. Its effect on the logits is
+    that row minus its mean, times the gain of `ln_f`, times the output matrix. Effects are per unit of activation and
+    omit the divisor of `ln_f`, which depends on the text, so that they depend on the weights only. Raises UsageError
+    for units, a layer or a number of tokens out of range, and if no unit is given.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -253,9 +253,9 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
 
 @once_for_a_trace  # the logits of 1,000 tokens take half a second, and a saved page needs these numbers three times
 def surprisal(trace: Trace) -> FloatArray:
-    """Compute the surprisal of each token after the first, in nats: minus the logarithm of its probability, (T - 1,).
+    """Compute the surprisal of each token after the first, in nats: its negative log-probability, (T - 1,).
 
-    It is computed once for a trace; the array is read-only.
+    It is computed once for a trace. The array is read-only.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])

@@ -1,8 +1,8 @@
 """Names and shapes of every tensor that GPT-2 computes from token ids to probabilities.
 
-A number at the end is the layer, from 0. T tokens, H heads of dh, d = n_embd, V = n_vocab; `cache.k` and `cache.v` are
-the contents of a KV cache after these tokens. `scores_rel`, q times the embeddings of distances, is there in models
-with relative positions only, and part of `scores_raw`. A checkpoint's tensors keep their names
+A number at the end is the layer, from 0. Shapes: T tokens, H heads of dh, d = n_embd, V = n_vocab. `cache.k` and
+`cache.v` are the contents of a KV cache after these tokens. `scores_rel`, q times the embeddings of distances, exists
+only in models with relative positions, and is included in `scores_raw`. A checkpoint's tensors keep their names
 ("h.0.attn.c_attn.weight").
 """
 
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 # The tensors of a block in order of computation, grouped by the function of `reference.py` that computes them.
 PROJECTED = ("ln1.mean", "ln1.rstd", "ln1", "qkv", "q", "k", "v")
 ATTENDED = ("scores_raw", "scores", "masked", "attn", "z")
-RELATIVE = "scores_rel"  # before ATTENDED, where the model has relative positions
+RELATIVE = "scores_rel"  # before ATTENDED, if the model has relative positions
 MERGED = ("zcat", "attn_out")
 HIDDEN = ("ln2.mean", "ln2.rstd", "ln2", "mlp_pre", "mlp_act", "mlp_out")
 FINAL = ("ln_f.mean", "ln_f.rstd", "ln_f", "logits", "probs")
@@ -42,7 +42,7 @@ def block_names(config: GPT2Config) -> tuple[str, ...]:
 
 
 def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
-    """Return the shape of each of the tensors `block_names` for a text of T `tokens`.
+    """Return the shape of each tensor of `block_names` for a text of T `tokens`.
 
     >>> block_shapes(GPT2Config(), 8)["attn"]
     (12, 8, 8)
@@ -61,7 +61,7 @@ def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
 
 
 def trace_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
-    """List name and shape of every tensor of a trace of T `tokens`, in order of computation; not the checkpoint's own.
+    """List name and shape of every tensor of a trace of T `tokens`, in order of computation, without the checkpoint's.
 
     >>> shapes = trace_shapes(GPT2Config(), 8)
     >>> shapes["resid.mid.11"], shapes["logits"]
@@ -92,7 +92,7 @@ def split_name(config: GPT2Config, name: str) -> tuple[str, int]:
     >>> split_name(GPT2Config(), "attn.5")
     ('attn', 5)
     """
-    kind, _, number = str(name).rpartition(".")  # of 3 or ("attn", 3), too, which no tensor has as a name
+    kind, _, number = str(name).rpartition(".")  # str: a name may be 3 or ("attn", 3), which is unknown
     if kind in block_names(config) and number in map(str, range(config.n_layer)):
         return kind, int(number)
     raise UsageError(

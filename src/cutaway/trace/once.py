@@ -1,4 +1,4 @@
-"""Results that are computed once for a trace, and kept for as long as it lives."""
+"""Results that are computed once for a trace, and cached as long as it lives."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def once_for_a_trace(compute: Callable[Concatenate[Trace, P], T]) -> Callable[Concatenate[Trace, P], T]:
-    """Decorate a function of a trace, and of hashable arguments after it, to compute each result once for a trace.
+    """Decorate a function of a trace and hashable arguments so that each result is computed once for a trace.
 
-    A figure and its check need the same numbers, as do two requests for copies of the trace that can be cancelled, and
-    some take seconds. All who ask get the same object.
+    Some results take seconds, and a figure and its check need the same ones, as do requests for cancellable copies of
+    the trace. All callers get the same object.
 
     >>> import cutaway
     >>> @once_for_a_trace

@@ -1,7 +1,7 @@
-"""Trace: every intermediate tensor of a forward pass by its name, computed on demand, and further traces from it.
+"""Trace: every intermediate tensor of a forward pass by name, computed on demand, and further traces that reuse it.
 
-There is no arithmetic here. `forward.py` caches a few tensors of each layer; all others are computed from these by the
-same functions of `reference.py`.
+There is no arithmetic here. `forward.py` caches a few tensors of each layer. The same functions of `reference.py`
+compute all others from these.
 """
 
 from collections import OrderedDict
@@ -33,16 +33,16 @@ from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary,
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
 from cutaway.trace.names import FINAL, MERGED, PROJECTED, Shape, attended, split_name, trace_names, trace_shapes
 
-DERIVED_BYTES = 64 << 20  # of tensors computed on demand that stay in memory, the most recently used
+DERIVED_BYTES = 64 << 20  # size of the LRU cache of tensors computed on demand
 
 
 class Trace:
     """All tensors that a GPT-2 computes for T tokens, by the names of `trace.shapes()`: `trace["attn.3"]`.
 
-    The first `n_prefix` tokens see each other, as those before the target of a task with prefix attention. Arrays are
-    read-only, and float32 except `ids`. Raises UsageError for a text that is empty or exceeds the context, an invalid
-    intervention, a prefix in a model with relative positions, and an unknown name; NonFiniteError where the weights
-    make numbers too large for float32.
+    The first `n_prefix` tokens see each other, as in a task with prefix attention, where they precede the target.
+    Arrays are read-only, and float32 except `ids`. Raises UsageError for a text that is empty or exceeds the context,
+    an invalid intervention, a prefix in a model with relative positions, and an unknown name. Raises NonFiniteError if
+    the weights make numbers too large for float32.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -84,7 +84,7 @@ class Trace:
                 n_prefix=n_prefix,
             )
         self._derived: OrderedDict[str, FloatArray] = OrderedDict()
-        self.results: dict[object, object] = {}  # of functions that compute once for a trace and its copies
+        self.results: dict[object, object] = {}  # of `once_for_a_trace`, shared with copies
         self._check_finite(self.final_residual, self._residual(config.n_layer))
 
     @property
@@ -99,12 +99,12 @@ class Trace:
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
-        """Interventions applied, in their order."""
+        """Interventions, in the order in which they are applied."""
         return self._forward.interventions
 
     @property
     def work(self) -> ReuseStats:
-        """Tokens and layers that were computed for this trace, and reused from the one that it was made from."""
+        """Tokens and layers that were computed for this trace or reused from its base."""
         return self._forward.work
 
     @property
@@ -114,7 +114,7 @@ class Trace:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the arrays in memory: the cache, and what was computed from it and is still there."""
+        """Size in bytes of the arrays in memory: the cached tensors, and the derived tensors still held."""
         return sum(array.nbytes for array in (*self._forward.cached.values(), *self._derived.values()))
 
     def __len__(self) -> int:
@@ -137,9 +137,9 @@ class Trace:
         )
 
     def check_position(self, position: int, name: str = "position") -> int:
-        """Validate a position, which may count from the end (-1 is the last token), and return it counted from 0.
+        """Validate a position, which may count from the end (-1 is the last token); return it counted from 0.
 
-        Raises UsageError, with `name` in its message, outside the text.
+        Raises UsageError, with `name` in its message, if it is outside the text.
 
         >>> import cutaway
         >>> cutaway.load().trace([464, 9379, 318]).check_position(-1)
@@ -158,7 +158,7 @@ class Trace:
         return trace_shapes(self.config, len(self.ids))
 
     def edits(self, start: int = 0) -> Edits:
-        """Make a hook of the interventions for `reference.py`, for the tokens from position `start` on.
+        """Make a hook for `reference.py` that applies the interventions to the tokens from position `start` on.
 
         >>> import cutaway
         >>> trace = cutaway.load().trace([464, 9379, 318]).intervene(Intervention("zero_ablate_head", layer=0, head=0))
@@ -171,7 +171,7 @@ class Trace:
         )
 
     def with_cancellation(self, check: Callable[[], None]) -> Self:
-        """Copy this trace so that `check()` is called before each computation; an exception from it cancels that.
+        """Copy this trace so that `check()` is called before each computation; its exception cancels the computation.
 
         >>> import cutaway
         >>> def check() -> None:
@@ -185,7 +185,7 @@ class Trace:
         return cancellable
 
     def on_progress(self, done: int, layers: int) -> None:
-        """Check for cancellation; the default `progress` of traces that are made from this one.
+        """Check for cancellation. This is the default `progress` of traces made from this one.
 
         >>> import cutaway
         >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -194,12 +194,12 @@ class Trace:
         """
         self._check_cancelled()
 
-    # Further traces, which reuse what does not change.
+    # Further traces, which reuse tensors that do not change.
 
     def edit(self, ids: Sequence[int], progress: Progress | None = None) -> Self:
         """Trace other tokens with the same interventions, reusing the positions before the first difference.
 
-        A prefix keeps its length, or is all of a shorter text.
+        A prefix keeps its length; in a shorter text it is the whole text.
 
         >>> import cutaway
         >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -252,8 +252,8 @@ class Trace:
         return read_only(self._find(name))
 
     def attention(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
-        """Compute scores_raw, scores, masked, attn and z, by name, of heads `first` to `stop` - 1: (heads, T, ...); and
-        scores_rel where the model has relative positions.
+        """Compute scores_raw, scores, masked, attn and z of heads `first` to `stop` - 1, by name: (heads, T, ...). With
+        relative positions also scores_rel.
 
         One head of 1,024 tokens takes milliseconds, a whole layer tenths of a second.
 
@@ -269,7 +269,7 @@ class Trace:
         return {kind: read_only(arrays[f"{kind}.{layer}"]) for kind in attended(self.config)}
 
     def attention_of(self, layer: int, position: int) -> FloatArray:
-        """Compute the attention weights (H, T) of one query position in each head of a layer, and no other row.
+        """Compute only the attention weights (H, T) of one query position in each head of a layer.
 
         >>> import cutaway
         >>> weights = cutaway.load().trace([464, 9379, 318]).attention_of(layer=3, position=0)
@@ -303,7 +303,7 @@ class Trace:
     def read_out(self, x: ArrayLike) -> dict[str, FloatArray]:
         """Apply the final LayerNorm and the output matrix to any x (N, d): ln_f.mean, ln_f.rstd, ln_f and logits.
 
-        Numbers of another kind are read as float32. Raises UsageError for vectors of another width.
+        Other dtypes are converted to float32. Raises UsageError for vectors of another width.
 
         >>> import cutaway
         >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -330,14 +330,14 @@ class Trace:
         return self._derived[name]
 
     def _remember(self, arrays: Mapping[str, FloatArray]) -> None:
-        """Keep these arrays, and drop the least recently used ones beyond DERIVED_BYTES."""
+        """Cache these arrays, and evict the least recently used ones beyond DERIVED_BYTES."""
         self._derived |= arrays
         size = sum(array.nbytes for array in self._derived.values())
         while size > DERIVED_BYTES and len(self._derived) > len(arrays):
             size -= self._derived.popitem(last=False)[1].nbytes
 
     def _compute(self, name: str) -> dict[str, FloatArray]:
-        """Compute a tensor that is not cached, and those that the same function computes with it."""
+        """Compute a tensor that is not cached, and the others that the same function computes."""
         if name in ("cache.k", "cache.v"):
             layers = range(self.config.n_layer)
             return {name: np.stack([self._forward.cached[f"{name[-1]}.{layer}"] for layer in layers])}
@@ -389,7 +389,7 @@ class Trace:
         table = relative_table(self.config, self.weights, layer)
         chosen = slice(first, stop)
         n_prefix = self.n_prefix
-        if self.interventions:  # they count heads from the first
+        if self.interventions:  # interventions index all heads
             recorded = self._record(lambda hook: attention(self.config, q, k, v, layer, hook, n_prefix, relative=table))
             return {name: array[chosen] for name, array in recorded.items()}
         some = None if table is None else table[chosen]
@@ -398,7 +398,7 @@ class Trace:
 
     def _projected(self, layer: int) -> dict[str, FloatArray]:
         """Compute the first LayerNorm and qkv of a layer. `qkv` is filled from the cache: recomputed for all tokens at
-        once it would differ in the last bits from what was computed for a few at a time.
+        once, it would differ in the last bits from values computed for a few tokens at a time.
         """
         recorded = self._record(lambda hook: project_qkv(self.config, self.weights, layer, self._residual(layer), hook))
         parts = np.split(recorded[f"qkv.{layer}"], 3, axis=-1)  # each (T, d)
