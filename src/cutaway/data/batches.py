@@ -1,7 +1,7 @@
-"""Training batches addressed by their number: batch k is a pure function of (seed, k, rows, context).
+"""Training batches by number: batch k is a pure function of (seed, k, rows, context).
 
-So a run that was stopped continues with the batches that it would have read, and nothing that happens between two
-batches (an evaluation, a sample) changes the next one.
+A resumed run therefore continues with the batches that it would have read, and nothing that happens between two batches
+(an evaluation, a sample) changes the next one.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from cutaway.checks import check_int
 from cutaway.data.dataset import Split
 from cutaway.errors import UsageError
 
-EVALUATION_ROWS = 8  # of a batch to evaluate on
-POOL = 32  # batches whose examples are sorted by length together
+EVALUATION_ROWS = 8  # of an evaluation batch
+POOL = 32  # batches per pool, whose examples are sorted by length together
 
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -51,17 +51,17 @@ class BatchSource(Protocol):
 
     @property
     def is_even(self) -> bool:
-        """True if all batches are of about n_rows * n_ctx tokens, so that the memory of one serves the next."""
+        """True if all batches have about n_rows * n_ctx tokens, so that a batch can reuse the memory of another."""
 
     def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
-        """Return batch k, of n_rows rows of n_ctx tokens at most: the same for the same arguments, always."""
+        """Return batch k, of n_rows rows of at most n_ctx tokens; the same arguments always give the same batch."""
 
 
 class Windows:
     """Windows of token ids from several splits, mixed by weight.
 
-    Row by row a split is read epoch by epoch: in every epoch its documents are shuffled, joined, and cut anew into
-    windows at another offset. The rows of a batch are allotted to the splits by largest remainder and stay so.
+    Each row of a batch is a window. In each epoch of a split its documents are shuffled, concatenated, and cut into
+    windows at a new offset. Rows are allotted to the splits by largest remainder, in the same way in each batch.
 
     >>> split = Split.from_documents([[0, 1, 2, 3], [0, 4, 5], [0, 6, 7, 8, 9]])
     >>> batch = Windows([split], [1.0], seed=1).batch(0, n_rows=2, n_ctx=3)
@@ -102,7 +102,7 @@ class Windows:
 
 
 def allot(weights: Sequence[float], n_rows: int) -> list[int]:
-    """Divide rows by weight, by largest remainder. Raises UsageError if one gets none.
+    """Divide rows by weight, with the largest remainder method. Raises UsageError if a weight gets no row.
 
     >>> allot([3, 1], 6), allot([1, 1, 1], 4)
     ([5, 1], [2, 1, 1])
@@ -117,11 +117,11 @@ def allot(weights: Sequence[float], n_rows: int) -> list[int]:
     return [int(count) for count in rows]
 
 
-Pieces = list[slice]  # of a split's ids, which joined are a window
+Pieces = list[slice]  # of a split's ids; joined, they are a window
 
 
 class _WindowReader:
-    """Windows of one split. `number` lets equal splits be shuffled differently."""
+    """Windows of one split. Different `number`s shuffle equal splits differently."""
 
     def __init__(self, split: Split, seed: int, number: int) -> None:
         self._split = split
@@ -141,7 +141,7 @@ class _WindowReader:
         return count
 
     def window(self, n_ctx: int, k: int) -> Pieces:
-        """Return the pieces of window k of the endless row of epochs, n_ctx + 1 tokens."""
+        """Return the pieces of window k, counted through all epochs: n_ctx + 1 tokens."""
         epoch, index = divmod(k, self.windows_per_epoch(check_int("n_ctx", n_ctx, 1)))
         order, ends, starts = self._shuffled(n_ctx, epoch)
         start = int(starts[index])
@@ -168,7 +168,7 @@ class _WindowReader:
         return np.concatenate([mask[piece] for piece in window])
 
     def _shuffled(self, n_ctx: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return an epoch's order of documents, their ends when joined, and where its windows start (cached)."""
+        """Return an epoch's order of documents, their ends when joined, and the starts of its windows (cached)."""
         key = (n_ctx, epoch)
         if self._epoch is None or self._epoch[0] != key:
             rng = np.random.default_rng([self._seed, self._number, n_ctx, epoch])
@@ -180,7 +180,7 @@ class _WindowReader:
 
 
 class TrainingExample(Protocol):
-    """Token ids of one example, and for each True if it counts as a target (the first never is one).
+    """Token ids of one example, and a mask: True for tokens that count as targets. The first never does.
 
     The first `n_prefix` tokens see each other.
     """
@@ -196,10 +196,10 @@ class TrainingExample(Protocol):
 
 
 class Rows:
-    """One example a row, padded at its end to the longest of the batch; every epoch in another order.
+    """One example per row, padded at its end to the longest of the batch; each epoch has a new order.
 
-    The examples of a batch are of like length: pools of `POOL` batches in random order are sorted by length, cut into
-    batches, and these are shuffled.
+    The examples of a batch have similar lengths: examples are shuffled and divided into pools of `POOL` batches; each
+    pool is sorted by length and cut into batches, which are shuffled.
 
     >>> from cutaway.data.examples import Example
     >>> examples = [Example(np.arange(n), np.arange(n) > 0) for n in (9, 3, 3, 9)]
@@ -225,9 +225,9 @@ class Rows:
         return int(self._lengths.sum())
 
     def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
-        """Return batch k; targets are learned where the example says so, and never on padding.
+        """Return batch k. Targets are learned if `learned` of the example says so; padding never is.
 
-        Raises UsageError for an example of less than two tokens, or more than n_ctx + 1.
+        Raises UsageError for an example of fewer than two tokens, or more than n_ctx + 1.
         """
         check_int("the number of a batch", k, 0)
         rows = [self._example(number, n_rows) for number in range(k * n_rows, (k + 1) * n_rows)]
@@ -243,7 +243,7 @@ class Rows:
         return self.examples[int(self._epoch[1][index])]
 
     def _shuffled(self, epoch: int, n_rows: int) -> NDArray[np.int64]:
-        """Return an epoch's order of examples. The first of them fill the last batch of the epoch before."""
+        """Return an epoch's order of examples. The first examples fill the last batch of the previous epoch."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.examples))
         begun = -epoch * len(self.examples) % n_rows
@@ -258,9 +258,9 @@ class Rows:
 
 
 class LengthBuckets:
-    """Examples of like length together, padded to the longest of the batch: at most n_rows * n_ctx tokens in each.
+    """Batches of examples of similar length, padded to the longest: at most n_rows * n_ctx tokens per batch.
 
-    Every epoch examples of one length are shuffled, and so are the batches.
+    In each epoch, examples of equal length are shuffled, and so are the batches.
 
     >>> from cutaway.data.examples import Example
     >>> examples = [Example(np.arange(n), np.arange(n) > 0) for n in (9, 3, 3, 9, 3)]
@@ -287,11 +287,11 @@ class LengthBuckets:
         return int(self._lengths.sum()) + len(self.examples)
 
     def batches_per_epoch(self, n_tokens: int) -> int:
-        """Return the number of batches of at most so many tokens in a pass over the examples."""
+        """Return the number of batches of at most `n_tokens` tokens in one pass over the examples."""
         return len(self._starts(n_tokens)) - 1
 
     def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
-        """Return batch k. Raises UsageError for an example of less than two tokens, or more than n_ctx + 1."""
+        """Return batch k. Raises UsageError for an example of fewer than two tokens, or more than n_ctx + 1."""
         check_int("the number of a batch", k, 0)
         if self._lengths.max() > n_ctx or self._lengths.min() < 1:
             raise UsageError(f"an example must have from 2 to {n_ctx + 1} tokens, not {self._lengths.max() + 1}")
@@ -303,7 +303,7 @@ class LengthBuckets:
         return _padded([self.examples[int(example)] for example in chosen], self.pad)
 
     def _starts(self, n_tokens: int) -> NDArray[np.int64]:
-        """Return where the batches start among the examples in order of length, and the end of the last (cached)."""
+        """Return the start of each batch in the examples sorted by length, and the end of the last (cached)."""
         if self._cuts is None or self._cuts[0] != n_tokens:
             self._cuts = (n_tokens, np.array(_cut_by_tokens(np.sort(self._lengths), n_tokens)))
         return self._cuts[1]
@@ -319,7 +319,7 @@ class LengthBuckets:
 
 
 def _cut_by_tokens(lengths: NDArray[np.int64], n_tokens: int) -> list[int]:
-    """Cut ascending lengths so that in each part the number of them times the longest is at most n_tokens."""
+    """Cut ascending lengths into parts in which count times longest is at most n_tokens; return starts and end."""
     starts = [0]
     while starts[-1] < len(lengths):
         part = lengths[starts[-1] :][: n_tokens // int(lengths[starts[-1]])]
@@ -340,7 +340,7 @@ def _padded(examples: Sequence[TrainingExample], pad: int) -> Batch:
 
 
 def padded_batches(examples: Sequence[TrainingExample], n_tokens: int) -> list[Batch]:
-    """Return examples in batches of like lengths, at most `n_tokens` learned tokens of them but at least one example.
+    """Return examples in batches of similar length: at most `n_tokens` learned tokens, but at least one example.
 
     >>> from cutaway.data.examples import Example
     >>> example = Example(np.array([5, 6, 7]), np.array([False, False, True]))
@@ -354,9 +354,9 @@ def padded_batches(examples: Sequence[TrainingExample], n_tokens: int) -> list[B
 
 
 def evaluation_windows(split: Split, n_ctx: int, n_tokens: int) -> list[Batch]:
-    """Return windows of n_ctx targets that do not overlap, spread evenly over a split: at most n_tokens targets of it.
+    """Return windows of n_ctx targets that do not overlap, spread evenly over a split: at most n_tokens targets.
 
-    There is at least one window, and nothing random. Raises UsageError for a split of less than two tokens.
+    There is at least one window, and no randomness. Raises UsageError for a split of fewer than two tokens.
 
     >>> split = Split.from_documents([list(range(10))])
     >>> [batch.inputs.tolist() for batch in evaluation_windows(split, n_ctx=3, n_tokens=6)]

@@ -1,8 +1,9 @@
 """A prepared corpus: token ids of its documents in memory-mapped shards, complete in one directory.
 
-`NAME.tokens.npy` holds ids (uint16, or uint32 for a vocabulary of more than 65,536 tokens), documents one after the
-other, each opened by the tokenizer's start token as in GPT-2's own training; `NAME.documents.npy` the offsets at which
-documents begin; `NAME.learned.npy`, in a masked corpus, a bool for each token: True if it counts as a target.
+`NAME.tokens.npy` holds the ids of concatenated documents (uint16, or uint32 for a vocabulary of more than 65,536
+tokens). Each begins with the tokenizer's start token, as in GPT-2's own training. `NAME.documents.npy` holds the
+offsets at which documents begin. `NAME.learned.npy`, in a masked corpus, holds a bool for each token: True if it counts
+as a target.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Joined(Generic[Scalar]):
-    """Arrays end to end, read in slices as one, without a copy of all.
+    """Concatenated arrays, read in slices without copying all of them.
 
     >>> joined = Joined([np.array([1, 2, 3]), np.array([4, 5])])
     >>> len(joined), joined[2:4], np.asarray(joined)
@@ -68,16 +69,16 @@ class Joined(Generic[Scalar]):
         return found[1] if len(found) == 2 else np.concatenate(found)
 
     def __array__(self, dtype: np.dtype[np.generic] | None = None, copy: bool | None = None) -> NDArray[np.generic]:
-        """Read all, as `np.asarray` asks."""
+        """Read everything, for `np.asarray`."""
         return np.asarray(self[:], dtype=dtype, copy=copy)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Documents to train or to validate on, as token ids.
+    """Training or validation documents, as token ids.
 
-    `begins` (int64) are the offsets in `ids` at which documents begin; `learned`, if not None, is True for tokens that
-    count as targets; `n_bytes` is the size of the text in UTF-8; ids are below `n_vocab`, if it is known, unless the
+    `begins` (int64) are the offsets in `ids` at which documents begin. `learned`, if not None, is True for tokens that
+    count as targets. `n_bytes` is the size of the text in UTF-8. If `n_vocab` is known, ids are below it unless the
     shards in `directory` are damaged.
     """
 
@@ -91,7 +92,7 @@ class Split:
 
     @property
     def n_tokens(self) -> int:
-        """Number of tokens, start tokens included."""
+        """Number of tokens, including start tokens."""
         return len(self.ids)
 
     @property
@@ -103,7 +104,7 @@ class Split:
     def from_documents(
         cls, documents: Sequence[Sequence[int]], *, name: str = "train", learned: Sequence[Sequence[bool]] | None = None
     ) -> "Split":
-        """Make a split of documents in memory, each with its own start token; its `n_bytes` is 0.
+        """Make a split from documents in memory, which include their start tokens; its `n_bytes` is 0.
 
         >>> Split.from_documents([[50256, 32], [50256, 9379, 13]]).begins
         array([0, 2])
@@ -114,7 +115,7 @@ class Split:
         return cls(name, Joined([ids]), np.cumsum([0, *lengths[:-1]], dtype=np.int64), mask, 0)
 
     def read(self, pieces: Sequence[slice]) -> NDArray[np.int64]:
-        """Read the ids of some slices, joined. Raises UsageError, naming the corpus, for an id that is no token's.
+        """Read and concatenate the ids of some slices. Raises UsageError, naming the corpus, for an unknown id.
 
         >>> Split.from_documents([[0, 1, 2], [0, 3]]).read([slice(3, 5), slice(0, 2)])
         array([0, 3, 0, 1])
@@ -203,10 +204,10 @@ class Dataset:
         path = self._path(shard, suffix)
         try:
             with path.open("rb") as file:
-                if file.read(len(_MAGIC)) != _MAGIC:  # a header of a later format may claim to have gigabytes
+                if file.read(len(_MAGIC)) != _MAGIC:  # a header of a later format may claim a size of gigabytes
                     raise ValueError("not an array of NumPy's format 1.0")
             array: NDArray[Scalar] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # noqa: BLE001  # of six kinds and more: NumPy parses a header as Python
+        except Exception as error:  # noqa: BLE001  # six types or more, because NumPy parses a header as Python
             reason = error.strerror if isinstance(error, OSError) else error
             raise UsageError(f"{quote_path(path)}: missing or damaged ({reason}); prepare the corpus again") from None
         if array.dtype != dtype or array.shape != (length,):
@@ -221,7 +222,7 @@ class Dataset:
 
 
 def shard_files(directory: Path, shard: ShardEntry, *, masked: bool) -> list[Path]:
-    """Return the files of a shard in the order in which its SHA-256 takes them.
+    """Return the files of a shard in the order in which its SHA-256 hashes them.
 
     >>> shard = ShardEntry("train-00000.tokens.npy", tokens=5, documents=1, sha256="")
     >>> [path.name for path in shard_files(Path("corpus"), shard, masked=False)]
@@ -233,9 +234,9 @@ def shard_files(directory: Path, shard: ShardEntry, *, masked: bool) -> list[Pat
 
 
 def hash_tokenizer(directory: Path) -> str:
-    """Return the SHA-256 of the files of a tokenizer, without hidden ones, which file managers leave.
+    """Return the SHA-256 of the files of a tokenizer, except hidden files, which file managers create.
 
-    Raises OSError if one cannot be read.
+    Raises OSError if a file cannot be read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -252,7 +253,7 @@ def _tokenizer_files(directory: Path) -> Iterator[Path]:
 def open_dataset(directory: str | Path) -> Dataset:
     """Open a corpus that `cutaway data prepare` wrote.
 
-    Raises UsageError if it is missing or invalid, CheckpointError if its tokenizer is.
+    Raises UsageError if it is missing or invalid, CheckpointError if its tokenizer is missing or invalid.
 
     >>> open_dataset("nowhere")
     Traceback (most recent call last):

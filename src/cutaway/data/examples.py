@@ -1,8 +1,8 @@
-"""Examples to fine-tune on: token ids, and which of them are learned.
+"""Fine-tuning examples: token ids, and a mask of the tokens that are learned.
 
-A prompt is read as `Model.generate` reads it: as it is, and an empty one as the token that begins a text. The end of a
-text is a token of its own after every completion, put there by position, and learned: a model that has learned a
-completion stops after it. Names of control tokens in a text stay text.
+A prompt is encoded as in `Model.generate`: unchanged, and an empty prompt becomes the token that begins a text. An
+end-of-text token is appended to every completion as an id, not as text, and learned, so that the model stops there.
+Names of control tokens in a text stay text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from cutaway.tokenizer.codec import Codec
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids (T,) and, for each, True if it is learned, given all those before it. The first never is.
+    """Token ids (T,), and a mask: True for tokens that are learned, given all tokens before. The first never is.
 
     The first `n_prefix` tokens see each other; with 0 attention is causal.
     """
@@ -30,10 +30,10 @@ class Example:
 
 @dataclass(frozen=True)
 class ExampleSet:
-    """Examples of some records, with what became of the texts.
+    """Examples made from records, with statistics of the texts.
 
-    `texts` are the ids that they were cut from, where that was done; `n_truncated` prompts were cut from the left to
-    fit; `n_literals` names of control tokens stand in them as text; `n_bytes` is the length of all that is learned, in
+    `texts` are the token ids before long documents were cut. `n_truncated` prompts were cut from the left to fit.
+    `n_literals` names of control tokens occur in the texts as text. `n_bytes` is the length of all learned text in
     UTF-8.
     """
 
@@ -45,14 +45,14 @@ class ExampleSet:
 
     @property
     def n_learned(self) -> int:
-        """Number of tokens that are learned, ends of text among them."""
+        """Number of tokens that are learned, including end-of-text tokens."""
         return sum(int(example.learned.sum()) for example in self.examples)
 
 
 def make_examples(records: Iterable[Record], codec: Codec, n_ctx: int) -> ExampleSet:
     """Tokenize records into examples of at most `n_ctx` inputs and as many targets.
 
-    A document that is longer becomes several examples, each of whose first token is the last of the one before. A
+    A longer document becomes several examples; the first token of each is the last token of the example before. A
     prompt that is too long loses its beginning. Raises UsageError, naming the record's place, for a completion that is
     too long, and for a record with nothing to learn.
 

@@ -1,14 +1,13 @@
-"""Records: what a file of text holds, for training, fine-tuning and evaluation alike.
+"""Records of text files, for training, fine-tuning and evaluation.
 
-A text file is one record. A line of JSON Lines is one, and so is a row of Parquet with columns of these names; each is
-one of three objects, whose other keys are ignored:
+A text file is one record. So is each line of JSON Lines, and each row of Parquet with columns of these names. Lines and
+rows have one of three forms; other keys are ignored:
 
     {"text": "..."}                                       a document
-    {"prompt": "...", "completion": "..."}                what is given, and what is to be learned
+    {"prompt": "...", "completion": "..."}                a prompt, and the text to learn
     {"messages": [{"role": "user", "content": "..."}]}    a conversation; roles are system, user and assistant
 
-A conversation is written out as `cutaway.data.chat` does. Each of the assistant's messages is learned, given
-everything before it.
+`cutaway.data.chat` writes a conversation as text. Each of the assistant's messages is learned, given all before it.
 """
 
 import hashlib
@@ -27,14 +26,14 @@ from cutaway.untrusted import quote, quote_path
 PAIR = ("prompt", "completion")
 MESSAGES = ("messages",)
 
-# A text file is kept aside in blocks of lines: at least twenty of them, none much larger than this.
+# A text file is held out in blocks of lines: at least twenty blocks, none much larger than this.
 _BLOCK = 8000  # characters
 _BLOCKS = 20
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A text that is learned after a prompt, which is only read. An empty prompt begins a document."""
+    """A completion, which is learned, and its prompt, which is not. An empty prompt begins a document."""
 
     prompt: str
     completion: str
@@ -42,9 +41,9 @@ class Turn:
 
 @dataclass(frozen=True)
 class Record:
-    """A line or row of a file, a text file, or a stretch of it: its turns. `place` is "FILE:LINE".
+    """The turns of a line or row of a file, of a text file, or of a block of it. `place` is "FILE:LINE".
 
-    `is_document` says that the text may be cut anywhere to fit a context; a completion may not.
+    With `is_document` the text may be cut anywhere to fit a context; completions are never cut.
     """
 
     place: str
@@ -60,10 +59,10 @@ class Record:
 
 
 def read_documents(path: Path, field: str = "text", tap: Tap | None = None) -> Iterator[Record]:
-    """Yield the records of a file of any kind: a text file is one, whole. `field` is the key of a text.
+    """Yield the records of a file of any kind; a text file is a single record. `field` is the key of a text.
 
-    `tap` is called with the bytes of the file itself. Raises UsageError naming the line that is invalid, or the file if
-    it cannot be read.
+    `tap` is called with the raw bytes of the file. Raises UsageError, naming an invalid line, or a file that cannot be
+    read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -89,7 +88,7 @@ def read_documents(path: Path, field: str = "text", tap: Tap | None = None) -> I
 
 
 def read_records(path: Path) -> list[Record]:
-    """Read a file to fine-tune on: its records, of which a text is cut into blocks of lines.
+    """Read the records of a file for fine-tuning; a text file is cut into blocks of lines.
 
     Raises UsageError as `read_documents` does, and if the file is empty or a folder.
 
@@ -111,7 +110,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def parse_line(line: bytes, place: str, field: str = "text") -> Record:
-    """Parse a line of JSON Lines. Raises UsageError, which begins with `place`, if it is not one of the three forms.
+    """Parse a line of JSON Lines. Raises UsageError, beginning with `place`, if it has none of the three forms.
 
     >>> parse_line(b'{"text": "A robot."}', "robots.jsonl:1").is_document
     True
@@ -123,7 +122,7 @@ def parse_line(line: bytes, place: str, field: str = "text") -> Record:
 
 
 def parse_record(value: Mapping[str, object], place: str, field: str = "text") -> Record:
-    """Parse an object. Raises UsageError, which begins with `place`, if it is none of the three forms, or several.
+    """Parse an object. Raises UsageError, beginning with `place`, if it has none or several of the three forms.
 
     >>> parse_record({"body": "A robot."}, "robots.jsonl:1", field="body").turns
     (Turn(prompt='', completion='A robot.'),)
@@ -145,7 +144,7 @@ def _forms(field: str) -> str:
 
 
 def _unknown_form(keys: Sequence[str], field: str) -> str:
-    from difflib import get_close_matches  # not needed for a first token
+    from difflib import get_close_matches  # only an error needs it, so it does not delay the first token
 
     known = {field, *PAIR, *MESSAGES}
     for key in keys:
@@ -163,7 +162,7 @@ def _text(value: Mapping[str, object], key: str, place: str) -> str:
 
 
 def valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which JSON can hold and UTF-8 cannot, by U+FFFD, as the tokenizer does.
+    """Replace lone surrogates, which are valid in JSON but not in UTF-8, by U+FFFD, as the tokenizer does.
 
     >>> valid_unicode("a" + chr(0xD800))
     'a�'
@@ -172,7 +171,7 @@ def valid_unicode(text: str) -> str:
 
 
 def render_messages(messages: Sequence[Message]) -> list[Turn]:
-    """Write a conversation as turns: one for each message of the assistant, given everything before it.
+    """Convert a conversation to turns: one for each message of the assistant, given everything before it.
 
     >>> [turn] = render_messages([{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}])
     >>> turn
@@ -194,7 +193,7 @@ def _blocks(path: Path, text: str) -> Iterator[Record]:
 
 
 def cut_blocks(text: str) -> list[str]:
-    """Cut a text after line ends into blocks, twenty or more where it has as many lines; joined they are the text.
+    """Cut a text at line ends into blocks, at least twenty if it has as many lines. Joined, they are the text.
 
     >>> cut_blocks("To be,\\nor not\\nto be.\\n")
     ['To be,\\n', 'or not\\n', 'to be.\\n']
@@ -211,7 +210,7 @@ def cut_blocks(text: str) -> list[str]:
 
 
 class Digested(Protocol):
-    """A record by the place where it stands and the SHA-256 of what it holds."""
+    """A record with its place and the SHA-256 of its content."""
 
     @property
     def place(self) -> str: ...
@@ -224,10 +223,11 @@ AnyRecord = TypeVar("AnyRecord", bound=Digested)
 
 
 def split_records(records: Sequence[AnyRecord], share: float) -> tuple[list[AnyRecord], list[AnyRecord]]:
-    """Split records into those to train on and those to validate on, `share` of them but at least one of each.
+    """Split records into training and validation records: `share` of them for validation, at least one of each.
 
-    The order of the hashes of their texts decides: it is the same every time, independent of the order of lines, and
-    equal records stay together. A share of 0 keeps none. Raises UsageError if there are too few distinct records.
+    The order of the hashes of their texts decides, so that the split is deterministic, does not depend on the order of
+    lines, and keeps equal records together. With a share of 0 there are no validation records. Raises UsageError if
+    there are too few distinct records.
 
     >>> records = [Record(f"numbers.jsonl:{n}", (Turn("", str(n)),)) for n in range(100)]
     >>> train, valid = split_records(records, 0.05)
@@ -248,7 +248,7 @@ def split_records(records: Sequence[AnyRecord], share: float) -> tuple[list[AnyR
 
 
 def lowest_digests(digests: Sequence[bytes], share: float) -> set[bytes]:
-    """Return the lowest of the distinct digests: `share` of them, but at least one, and not all; none of a single one.
+    """Return the lowest `share` of the distinct digests: at least one, but never all, so none if there is only one.
 
     >>> lowest_digests([b"a", b"b", b"b", b"c"], 0.01)
     {b'a'}
@@ -258,7 +258,7 @@ def lowest_digests(digests: Sequence[bytes], share: float) -> set[bytes]:
 
 
 def take_share(records: Sequence[AnyRecord], share: float) -> list[AnyRecord]:
-    """Return a share of distinct records, at least one, in their order: a smaller share is part of a larger one.
+    """Return a share of the distinct records, at least one, in their order. A larger share includes a smaller one.
 
     >>> records = [Record(f"numbers.jsonl:{n}", (Turn("", str(n)),)) for n in range(100)]
     >>> len(take_share(records, 0.03)), len(take_share(records, 1.0))
