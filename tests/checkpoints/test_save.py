@@ -221,7 +221,8 @@ def test_rejects_numbers_that_the_dtype_cannot_hold(tmp_path: Path) -> None:
     arrays["h.1.mlp.c_fc.weight"] = arrays["h.1.mlp.c_fc.weight"] * np.float32(1e6)
     large = ArrayWeights(tiny_weights().config, arrays)
     with pytest.raises(
-        CheckpointError, match=r"^transformer\.h\.1\.mlp\.c_fc\.weight holds a number too large for float16"
+        CheckpointError,
+        match=r"^transformer\.h\.1\.mlp\.c_fc\.weight holds a number too large for float16; use float32",
     ):
         save_checkpoint(tmp_path / "x", large, "float16")
     arrays["h.1.mlp.c_fc.weight"] = arrays["h.1.mlp.c_fc.weight"] * np.float32(np.nan)

@@ -330,5 +330,5 @@ def _write_numbers(file: BinaryIO, name: str, numbers: Array, dtype: str) -> Non
         stored = FLOAT_CODES.get(dtype)
         encoded = stored.encode(chunk) if stored else np.ascontiguousarray(chunk, _NUMPY[dtype]).view(np.uint8)
         if stored and not np.isfinite(stored.decode(encoded)).all():
-            raise CheckpointError(f"{name} holds a number too large for {stored.name}")
+            raise CheckpointError(f"{name} holds a number too large for {stored.name}; use float32")
         file.write(encoded.data)

@@ -83,7 +83,7 @@ class Int8(Format):
             ".input_scales": matrix.input_scales,
         }
         if _overflows(StoredTensor(spec, self, arrays)):  # scales are rounded up, beyond the largest float32
-            raise UsageError(f"{spec.name} holds a number too large for int8")
+            raise UsageError(f"{spec.name} holds a number too large for int8; use float32")
         return arrays
 
     def load(self, spec: TensorSpec, arrays: Arrays) -> StoredTensor:
