@@ -269,7 +269,7 @@ class Model:
         length = len(self._prompt(kept))
         if length > n_ctx and not settings.context_shift:
             raise UsageError(
-                f"the prompt is {length:,} tokens long with the last message alone; the context holds {n_ctx:,};"
+                f"the prompt is {length:,} tokens long without earlier messages; the context holds {n_ctx:,};"
                 " shorten the last message or the system message"
             )
         return kept
@@ -286,7 +286,7 @@ class Model:
     def _chat_form(self) -> "ChatForm":
         from cutaway.data.chat_forms import PARAGRAPHS, find_form  # not needed for a first token
 
-        return find_form(self.metadata.chat_template) or PARAGRAPHS
+        return find_form(self.metadata.chat_template.text) or PARAGRAPHS
 
     @property
     def description(self) -> str:

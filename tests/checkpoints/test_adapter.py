@@ -144,9 +144,9 @@ def test_an_adapter_has_the_side_files_of_its_model_where_it_has_none_of_its_own
     save_checkpoint(tmp_path / "base", tiny_weights(), side_files=of_base)
     save_adapter(tmp_path / "adapter", random_adapter(str(tmp_path / "base")), {CHAT_TEMPLATE_FILE: "own"})
     assert open_source(str(tmp_path / "adapter")).side_files() == {TASK: "base", CHAT_TEMPLATE_FILE: "own"}
-    assert open_source(str(tmp_path / "adapter")).chat_template() == "own"
+    assert open_source(str(tmp_path / "adapter")).chat_template().text == "own"
     save_adapter(tmp_path / "without", random_adapter(str(tmp_path / "base")))
-    assert open_source(str(tmp_path / "without")).chat_template() == "base"
+    assert open_source(str(tmp_path / "without")).chat_template().text == "base"
 
 
 def test_an_adapter_has_the_template_error_of_its_model_where_it_has_no_template_of_its_own(tmp_path: Path) -> None:
@@ -154,11 +154,11 @@ def test_an_adapter_has_the_template_error_of_its_model_where_it_has_no_template
     (tmp_path / "base" / CHAT_TEMPLATE_FILE).write_bytes(b"\xff")
     for name, texts in (("without", {}), ("own", {CHAT_TEMPLATE_FILE: "own"})):
         save_adapter(tmp_path / name, random_adapter(str(tmp_path / "base")), texts)
-    assert open_source(str(tmp_path / "own")).template_error() == ""
-    of_base = open_source(str(tmp_path / "without")).template_error()
+    assert open_source(str(tmp_path / "own")).chat_template().error == ""
+    of_base = open_source(str(tmp_path / "without")).chat_template().error
     assert of_base == f"{tmp_path}/base/{CHAT_TEMPLATE_FILE}: not UTF-8 at byte 0"
     (tmp_path / "own" / CHAT_TEMPLATE_FILE).write_bytes(b"\xff")
-    assert f"{tmp_path}/own/" in open_source(str(tmp_path / "own")).template_error()
+    assert f"{tmp_path}/own/" in open_source(str(tmp_path / "own")).chat_template().error
 
 
 def test_unknown_targets_are_refused_with_the_nearest_name() -> None:

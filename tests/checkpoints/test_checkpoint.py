@@ -173,7 +173,7 @@ def test_a_chat_template_that_cannot_be_read_leaves_a_model_that_can(tmp_path: P
     save_checkpoint(tmp_path / "tiny", WEIGHTS, side_files={TASK: open_task("translation").toml})
     reason = break_template(tmp_path / "tiny", damage)
     model = cutaway.load(str(tmp_path / "tiny"), engine="reference")
-    assert model.metadata.template_error == f"{tmp_path / 'tiny'}/{reason}"
+    assert model.metadata.chat_template.error == f"{tmp_path / 'tiny'}/{reason}"
     model.save(tmp_path / "again")
     assert not (tmp_path / "again" / CHAT_TEMPLATE_FILE).exists()
     assert list(Checkpoint(tmp_path / "again", "again").side_files()) == [TASK]

@@ -149,7 +149,7 @@ def test_a_message_too_long_for_the_context_is_refused_and_changes_nothing(model
     long = b"x " * 500 + b"\n"
     result = chat(model, "--json", stdin=b"One\n" + long + b"Two\n")
     assert result.err == (
-        "cutaway: the prompt is 506 tokens long with the last message alone; the context holds 32;"
+        "cutaway: the prompt is 506 tokens long without earlier messages; the context holds 32;"
         " shorten the last message or the system message\n"
     )
     later = chat(model, stdin=b"One\n" + long + b"one two three four five six\n" * 4)

@@ -164,7 +164,7 @@ def test_a_message_too_long_for_the_context_is_refused_unless_it_is_shifted(mode
     messages = [{"role": "user", "content": "x " * 99}]
     with pytest.raises(
         UsageError,
-        match="with the last message alone; the context holds 64; shorten the last message or the system message",
+        match="without earlier messages; the context holds 64; shorten the last message or the system message",
     ):
         model.fit_messages(messages)
     assert model.fit_messages(messages, context_shift=True) == messages

@@ -120,22 +120,22 @@ def test_turns_have_no_system_and_need_an_end_token(model: cutaway.Model) -> Non
 def test_a_file_of_its_own_prevails_and_what_is_no_template_is_none(tmp_path: Path) -> None:
     path = save(tmp_path / "dialogue")
     (path / CHAT_TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
-    assert cutaway.load(path).metadata.chat_template == CHAT_TEMPLATE
+    assert cutaway.load(path).metadata.chat_template.text == CHAT_TEMPLATE
     (path / CHAT_TEMPLATE_FILE).write_bytes(b"\xff")
-    assert cutaway.load(path).metadata.chat_template == ""
+    assert cutaway.load(path).metadata.chat_template.text == ""
     (path / CHAT_TEMPLATE_FILE).unlink()
-    assert cutaway.load(path).metadata.chat_template == TURNS_TEMPLATE
+    assert cutaway.load(path).metadata.chat_template.text == TURNS_TEMPLATE
     for template in (None, 7, [{"name": "default", "template": TURNS_TEMPLATE}]):
         set_template(path, template)
-        assert cutaway.load(path).metadata.chat_template == ""
+        assert cutaway.load(path).metadata.chat_template.text == ""
     (path / "tokenizer_config.json").write_text("{")
-    assert cutaway.load(path).metadata.chat_template == ""
+    assert cutaway.load(path).metadata.chat_template.text == ""
 
 
 def test_turns_are_spoken_after_a_conversion_too(directory: Path, tmp_path: Path) -> None:
     converted = tmp_path / "converted"
     assert invoke("convert", str(directory), str(converted), "--dtype", "int8").code == 0
-    assert cutaway.load(converted).metadata.chat_template == TURNS_TEMPLATE
+    assert cutaway.load(converted).metadata.chat_template.text == TURNS_TEMPLATE
     command = ("chat", "--model", str(converted), "--max-new-tokens", "3", "--seed", "4")
     assert invoke(*command, stdin=b"One\n").err == ""
     refused = invoke(*command, "--system", "Be kind.", stdin=b"One\n")

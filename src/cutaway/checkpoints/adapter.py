@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.checkpoints.checkpoint import Checkpoint, find_template, find_template_error, read_side_files
+from cutaway.checkpoints.checkpoint import Checkpoint, read_side_files, read_template
 from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
+from cutaway.checkpoints.metadata import ChatTemplate
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import TensorFile, write_tensors
 from cutaway.checkpoints.weights import Weights
@@ -160,15 +161,9 @@ class AdaptedCheckpoint(Checkpoint):
     def side_files(self) -> dict[str, str]:
         return self.base.side_files() | read_side_files(self.directory)
 
-    def chat_template(self) -> str:
-        return find_template(self.directory) if self._has_template else self.base.chat_template()
-
-    def template_error(self) -> str:
-        return find_template_error(self.directory) if self._has_template else self.base.template_error()
-
-    @property
-    def _has_template(self) -> bool:
-        return (self.directory / CHAT_TEMPLATE_FILE).exists()
+    def chat_template(self) -> ChatTemplate:
+        has_own = (self.directory / CHAT_TEMPLATE_FILE).exists()
+        return read_template(self.directory) if has_own else self.base.chat_template()
 
 
 def is_adapter(directory: Path) -> bool:

@@ -11,7 +11,7 @@ from cutaway.checkpoints.directory import (
     find_tensors,
     open_files,
 )
-from cutaway.checkpoints.metadata import Metadata
+from cutaway.checkpoints.metadata import ChatTemplate, Metadata
 from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.safetensors import FLOAT_CODES
 from cutaway.errors import CheckpointError, UsageError
@@ -133,23 +133,14 @@ class Checkpoint:
         """
         return read_side_files(self.path)
 
-    def chat_template(self) -> str:
-        """Return the chat template: see `find_template`.
+    def chat_template(self) -> ChatTemplate:
+        """Read the chat template: see `read_template`.
 
         >>> from cutaway.checkpoints import open_source
         >>> open_source("builtin").chat_template()
-        ''
+        ChatTemplate(text='', error='')
         """
-        return find_template(self.path)
-
-    def template_error(self) -> str:
-        """Return why the chat template cannot be read, "" if it can or there is none.
-
-        >>> from cutaway.checkpoints import open_source
-        >>> open_source("builtin").template_error()
-        ''
-        """
-        return find_template_error(self.path)
+        return read_template(self.path)
 
     def metadata(self, tokenizer_error: str = "") -> Metadata:
         """Read the metadata beside the weights. If the tokenizer cannot be read, `tokenizer_error` is the reason, and
@@ -163,15 +154,7 @@ class Checkpoint:
         generation_config = read_generation_json(self.path)
         files = TokenizerFiles.read(self.path) if tokenizer_error else None
         texts = self.side_files()
-        return Metadata(
-            self.special_tokens,
-            generation_config,
-            tokenizer_error,
-            files,
-            texts,
-            self.chat_template(),
-            self.template_error(),
-        )
+        return Metadata(self.special_tokens, generation_config, tokenizer_error, files, texts, self.chat_template())
 
 
 def read_generation_json(directory: Path) -> dict[str, object]:
@@ -187,45 +170,39 @@ def read_generation_json(directory: Path) -> dict[str, object]:
 def read_side_files(directory: Path) -> dict[str, str]:
     """Read the `SIDE_FILES` that are in a directory, by name. Raises CheckpointError if one cannot be read.
 
-    A chat template that cannot be read is left out, because a model works without one: see `find_template_error`.
+    A chat template that cannot be read is left out, because a model works without one: see `read_template`.
 
     >>> read_side_files(Path("nowhere"))
     {}
     """
-    left_out = CHAT_TEMPLATE_FILE if find_template_error(directory) else ""
-    paths = [directory / name for name in SIDE_FILES if name != left_out]
-    return {path.name: _read_text(path) for path in paths if path.exists()}
+    texts: dict[str, str] = {}
+    for path in (directory / name for name in SIDE_FILES):
+        try:
+            if path.exists():
+                texts[path.name] = _read_text(path)
+        except CheckpointError:
+            if path.name != CHAT_TEMPLATE_FILE:
+                raise
+    return texts
 
 
-def find_template(directory: Path) -> str:
-    """Return the chat template in a directory, from its own file or else from `tokenizer_config.json`; "" if there is
-    none, or if it cannot be read.
+def read_template(directory: Path) -> ChatTemplate:
+    """Read the chat template of a directory, from its own file or else from `tokenizer_config.json`.
 
-    >>> find_template(Path("nowhere"))
-    ''
+    >>> read_template(Path("nowhere"))
+    ChatTemplate(text='', error='')
     """
-    if (directory / CHAT_TEMPLATE_FILE).exists():
-        return read_side_files(directory).get(CHAT_TEMPLATE_FILE, "")
+    path = directory / CHAT_TEMPLATE_FILE
+    if path.exists():
+        try:
+            return ChatTemplate(_read_text(path))
+        except CheckpointError as error:
+            return ChatTemplate(error=str(error))
     try:
         template = read_settings(directory).get("chat_template")
     except CheckpointError:  # reported when the tokenizer is read
-        return ""
-    return template if isinstance(template, str) else ""
-
-
-def find_template_error(directory: Path) -> str:
-    """Return in one line why the chat template in a directory cannot be read, "" if it can or there is none.
-
-    >>> find_template_error(Path("nowhere"))
-    ''
-    """
-    path = directory / CHAT_TEMPLATE_FILE
-    try:
-        if path.exists():
-            _read_text(path)
-    except CheckpointError as error:
-        return str(error)
-    return ""
+        return ChatTemplate()
+    return ChatTemplate(template) if isinstance(template, str) else ChatTemplate()
 
 
 def _read_text(path: Path) -> str:

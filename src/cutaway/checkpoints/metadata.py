@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cutaway.checkpoints.directory import TASK
 from cutaway.tokenizer.files import TokenizerFiles
+
+
+class ChatTemplate(NamedTuple):
+    """The text of a chat template, "" if there is none that can be read, and the error of one that cannot."""
+
+    text: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -14,8 +22,7 @@ class Metadata:
     `special_tokens` holds the ids in `config.json`, and the tokenizer's class if the config names it.
     `generation_config` is `generation_config.json`. `side_files` holds the texts of `directory.SIDE_FILES` by name. All
     three are as written. `chat_template` comes from its own file, or else from `tokenizer_config.json`. For a tokenizer
-    that cannot be read, there are a reason, `tokenizer_error`, and its files; token ids still work. For a chat template
-    that cannot be read, there is only a reason.
+    that cannot be read, there are a reason, `tokenizer_error`, and its files; token ids still work.
     """
 
     special_tokens: Mapping[str, object] = field(default_factory=dict)
@@ -23,8 +30,7 @@ class Metadata:
     tokenizer_error: str = ""
     tokenizer_files: TokenizerFiles | None = None
     side_files: Mapping[str, str] = field(default_factory=dict)
-    chat_template: str = ""
-    template_error: str = ""
+    chat_template: ChatTemplate = field(default_factory=ChatTemplate)
 
     @property
     def task(self) -> str | None:

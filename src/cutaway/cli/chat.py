@@ -61,14 +61,12 @@ def _doubt(model: "Model") -> None:
     """Say that a model may not have learned conversations, and what is wrong with its chat template if it has one."""
     from cutaway.data.chat_forms import find_form
 
-    metadata = model.metadata
-    if find_form(metadata.chat_template) is not None:
+    template = model.metadata.chat_template
+    if find_form(template.text) is not None:
         return
-    reason = metadata.template_error or (
-        "its chat template is neither the one that `cutaway finetune` writes nor DialoGPT's"
-        if metadata.chat_template
-        else ""
-    )
+    reason = template.error
+    if template.text:
+        reason = "its chat template is neither the one that `cutaway finetune` writes nor DialoGPT's"
     doubt = f"{model.name} does not say that it has learned conversations: it may only continue the text"
     terminal.note(f"{reason}; so {doubt}" if reason else doubt)
 

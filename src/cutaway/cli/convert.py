@@ -13,6 +13,7 @@ from cutaway.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from cutaway.checkpoints.foreign import ForeignWeights
+    from cutaway.checkpoints.metadata import ChatTemplate
 
 EXAMPLES = """\
 examples:
@@ -93,7 +94,7 @@ def _convert(options: Namespace) -> list[str]:
     source = open_source(options.source)
     if source.left_out:
         note(f"warning: {left_out_message(source.name, source.left_out)}")
-    _warn_of_template(source.template_error())
+    _warn_of_template(source.chat_template())
     save_checkpoint(
         options.directory,
         source,
@@ -108,18 +109,18 @@ def _convert(options: Namespace) -> list[str]:
     return []
 
 
-def _warn_of_template(reason: str) -> None:
-    if reason:
-        note(f"warning: {reason}; it is left out")
+def _warn_of_template(template: "ChatTemplate") -> None:
+    if template.error:
+        note(f"warning: {template.error}; it is left out")
 
 
 def _convert_pickle(path: Path, options: Namespace) -> list[str]:
     """Write the checkpoint in a pickle, and return notes on it."""
     from cutaway.checkpoints import save_checkpoint
     from cutaway.checkpoints.checkpoint import (
-        find_template_error,
         read_generation_json,
         read_side_files,
+        read_template,
         tokenizer_files_beside,
     )
     from cutaway.checkpoints.config_json import read_config
@@ -139,7 +140,7 @@ def _convert_pickle(path: Path, options: Namespace) -> list[str]:
         weights = foreign_weights(path, found.file, found.settings, stated, overrides, found.skipped)
         if weights.left_out:
             note(f"warning: {left_out_message(safe(str(path)), weights.left_out)}")
-        _warn_of_template(find_template_error(path.parent))
+        _warn_of_template(read_template(path.parent))
         save_checkpoint(
             options.directory,
             weights,

@@ -27,7 +27,7 @@ def command_of(source: str) -> str:
         return f"cutaway music generate {model} -o piece.mid"
     toml = checkpoint.side_files().get(TASK)
     if toml is None:
-        return f"cutaway {'generate' if find_form(checkpoint.chat_template()) is None else 'chat'} {model}"
+        return f"cutaway {'generate' if find_form(checkpoint.chat_template().text) is None else 'chat'} {model}"
     task = Task.parse(toml)
     if task.translates:
         return f"cutaway translate {model}"
